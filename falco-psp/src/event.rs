@@ -1,0 +1,149 @@
+//! An event: what a source gives and a field reads.
+//!
+//! Events hold facts, never verdicts. What could not be learnt is `None`: unknown is a value of
+//! its own.
+
+use std::sync::Arc;
+
+use crate::container::Container;
+
+/// One event of the syscall source: something happened to a process of a container, and this is
+/// the state in which it left the process.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Number of the event in this run, from 1.
+    pub number: u64,
+    /// When it happened: nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// What happened.
+    pub activity: Activity,
+    /// The process, as it was afterwards.
+    pub process: Arc<Process>,
+    /// The container that the process runs in.
+    pub container: Arc<Container>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// A container was found running, or has just run its first program. Not a system call: the
+    /// agent makes one such event for each container.
+    Container,
+    /// A program was executed: the posture of the process right after.
+    Exec,
+    /// A system call that changes credentials returned: setuid, setgroups, capset, ...
+    Credentials {
+        /// The call's name, without a prefix: `setuid`.
+        call: &'static str,
+        /// What the call returned: 0 or more, or a negated errno.
+        result: i64,
+    },
+    /// A system call of the mount family returned.
+    Mount {
+        /// The call's name: `mount`.
+        call: &'static str,
+        /// What the call returned: 0 or more, or a negated errno.
+        result: i64,
+        /// The source argument. A hint: a program can change it while the call runs.
+        source: String,
+        /// The target argument. A hint.
+        target: String,
+        /// The file system type argument. A hint.
+        fs_type: String,
+    },
+}
+
+impl Activity {
+    /// Falco's `evt.type`: `container`, `execve`, or the name of the call.
+    pub fn event_type(&self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Exec => "execve",
+            Self::Credentials { call, .. } | Self::Mount { call, .. } => call,
+        }
+    }
+
+    /// What the call returned; 0 for an exec, which is seen only when it succeeded; `None` for an
+    /// event that is no call.
+    pub fn result(&self) -> Option<i64> {
+        match self {
+            Self::Container => None,
+            Self::Exec => Some(0),
+            Self::Credentials { result, .. } | Self::Mount { result, .. } => Some(*result),
+        }
+    }
+}
+
+/// The state of a process. Ids are those of the initial user namespace, as the kernel holds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Process id (thread group) on the host.
+    pub pid: u32,
+    /// Thread id on the host.
+    pub tid: u32,
+    /// Process id of the parent on the host.
+    pub parent_pid: u32,
+    /// Process id inside the innermost pid namespace.
+    pub virtual_pid: u32,
+    /// When the process started: nanoseconds since boot.
+    pub start_ns: u64,
+    /// The kernel's short name of the task (`comm`), at most 15 bytes.
+    pub name: String,
+    /// Path of the executed program, as it was given to exec; `None` if it was never learnt.
+    pub executable: Option<String>,
+    /// The arguments, the first one (argv[0]) included; `None` if they were never learnt.
+    pub arguments: Option<Vec<String>>,
+    /// User ids.
+    pub users: Ids,
+    /// Group ids.
+    pub groups: Ids,
+    /// Supplementary groups.
+    pub supplementary_groups: Vec<u32>,
+    /// The capability sets.
+    pub capabilities: Capabilities,
+    /// Whether no_new_privs is set: an exec can then not gain privileges.
+    pub no_new_privs: bool,
+    /// The seccomp mode: 0 off, 1 strict, 2 filter.
+    pub seccomp_mode: u32,
+    /// Whether the executed program gave the process privileges which it did not have: a setuid
+    /// or setgid program, or one with file capabilities.
+    pub gained_privileges: bool,
+}
+
+/// The four ids that a process has of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ids {
+    /// Who started it.
+    pub real: u32,
+    /// What permission checks use.
+    pub effective: u32,
+    /// What it can switch back to.
+    pub saved: u32,
+    /// What file permission checks use.
+    pub filesystem: u32,
+}
+
+impl Ids {
+    /// The ids, each once.
+    pub fn distinct(self) -> impl Iterator<Item = u32> {
+        let all = [self.real, self.effective, self.saved, self.filesystem];
+        (0..all.len())
+            .filter(move |&i| !all[..i].contains(&all[i]))
+            .map(move |i| all[i])
+    }
+}
+
+/// The five capability sets of a process: bit n is capability n of `linux/capability.h`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// What it can use now.
+    pub effective: u64,
+    /// What it can make effective.
+    pub permitted: u64,
+    /// What survives an exec of a program with the like file capabilities.
+    pub inheritable: u64,
+    /// The limit of what an exec can give.
+    pub bounding: u64,
+    /// What survives an exec without file capabilities.
+    pub ambient: u64,
+}

@@ -12,4 +12,5 @@ pub mod event;
 pub mod fields;
 pub mod psp;
 pub mod rules;
+pub mod sources;
 pub mod yaml;

@@ -1,0 +1,215 @@
+//! A record: one event as it crosses the ring.
+//!
+//! A record is a [`Fixed`] part followed by its tails, each as long as `Fixed::tails` says and in
+//! that order, without padding between them. `Fixed::length` is the length of the whole. All
+//! integers are in the byte order of the machine.
+
+/// What a record tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Kind {
+    /// A program was executed: the posture right after.
+    Exec = 0,
+    /// A call that changes credentials returned.
+    Credentials = 1,
+    /// A call of the mount family returned.
+    Mount = 2,
+}
+
+impl Kind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Exec, Self::Credentials, Self::Mount];
+
+    /// The kind's name in summaries.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exec => "exec",
+            Self::Credentials => "credentials",
+            Self::Mount => "mount",
+        }
+    }
+}
+
+impl TryFrom<u16> for Kind {
+    type Error = u16;
+
+    fn try_from(number: u16) -> Result<Self, u16> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| *kind as u16 == number)
+            .ok_or(number)
+    }
+}
+
+/// Bits of [`Fixed::flags`].
+pub mod flags {
+    /// The task has no_new_privs set.
+    pub const NO_NEW_PRIVS: u16 = 1 << 0;
+    /// The kernel ran the program in secure-execution mode (`linux_binprm.secureexec`).
+    pub const SECURE_EXEC: u16 = 1 << 1;
+    /// The task, or an ancestor of it, has executed a program inside a container that no mount of
+    /// any namespace holds (a memfd, for example).
+    pub const EXECUTED_INSIDE: u16 = 1 << 2;
+    /// The task has more supplementary groups than the record.
+    pub const GROUPS_CUT: u16 = 1 << 3;
+    /// The argument list is longer than the record's.
+    pub const ARGUMENTS_CUT: u16 = 1 << 4;
+    /// The facts of `NO_NEW_PRIVS` could not be read on this kernel.
+    pub const NO_NEW_PRIVS_UNKNOWN: u16 = 1 << 5;
+}
+
+/// Index of a namespace in [`Fixed::namespaces`].
+pub mod namespace {
+    /// Mounts.
+    pub const MNT: usize = 0;
+    /// Process ids: the innermost namespace that the task is in.
+    pub const PID: usize = 1;
+    /// Network.
+    pub const NET: usize = 2;
+    /// System V IPC and POSIX message queues.
+    pub const IPC: usize = 3;
+    /// Host name.
+    pub const UTS: usize = 4;
+    /// Users: that of the task's credentials.
+    pub const USER: usize = 5;
+    /// Control groups.
+    pub const CGROUP: usize = 6;
+    /// How many there are.
+    pub const COUNT: usize = 7;
+}
+
+/// Index of an id in [`Fixed::ids`]; the order of the kernel's `struct cred`.
+pub mod id {
+    /// Real user.
+    pub const UID: usize = 0;
+    /// Real group.
+    pub const GID: usize = 1;
+    /// Saved user.
+    pub const SUID: usize = 2;
+    /// Saved group.
+    pub const SGID: usize = 3;
+    /// Effective user.
+    pub const EUID: usize = 4;
+    /// Effective group.
+    pub const EGID: usize = 5;
+    /// File system user.
+    pub const FSUID: usize = 6;
+    /// File system group.
+    pub const FSGID: usize = 7;
+    /// How many there are.
+    pub const COUNT: usize = 8;
+}
+
+/// Index of a capability set in [`Fixed::capabilities`]; the order of `struct cred`.
+pub mod capability_set {
+    /// Inheritable.
+    pub const INHERITABLE: usize = 0;
+    /// Permitted.
+    pub const PERMITTED: usize = 1;
+    /// Effective.
+    pub const EFFECTIVE: usize = 2;
+    /// Bounding.
+    pub const BOUNDING: usize = 3;
+    /// Ambient.
+    pub const AMBIENT: usize = 4;
+    /// How many there are.
+    pub const COUNT: usize = 5;
+}
+
+/// Index of a tail in [`Fixed::tails`].
+pub mod tail {
+    /// Supplementary groups: 4 bytes each.
+    pub const GROUPS: usize = 0;
+    /// Names of the task's control group and its ancestors, from the innermost outwards, each
+    /// ended by a NUL byte. Only where the agent may need it to know the container.
+    pub const CGROUP: usize = 1;
+    /// Exec: the path given to exec, ended by NUL. Mount: the source argument.
+    pub const PATH: usize = 2;
+    /// Exec: the arguments, each ended by NUL. Mount: the target argument.
+    pub const ARGUMENTS: usize = 3;
+    /// Mount: the file system type argument.
+    pub const FS_TYPE: usize = 4;
+    /// How many there are.
+    pub const COUNT: usize = 5;
+}
+
+/// Supplementary groups in a record, at the most.
+pub const MAX_GROUPS: usize = 64;
+/// Levels of control groups in a record, at the most.
+pub const MAX_CGROUP_LEVELS: usize = 8;
+/// Bytes of one control group's name, with its NUL, at the most.
+pub const MAX_CGROUP_NAME: usize = 128;
+/// Bytes of a path, with its NUL, at the most.
+pub const MAX_PATH: usize = 1024;
+/// Bytes of the arguments, at the most.
+pub const MAX_ARGUMENTS: usize = 2048;
+
+/// The part that every record has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Fixed {
+    /// When: nanoseconds since boot (`CLOCK_BOOTTIME`).
+    pub time_ns: u64,
+    /// When the process started: nanoseconds since boot.
+    pub start_ns: u64,
+    /// The capability sets, see [`capability_set`].
+    pub capabilities: [u64; capability_set::COUNT],
+    /// What the call returned; 0 for an exec.
+    pub result: i64,
+    /// Hash of the posture: the same for the same state of the same container.
+    pub posture: u64,
+    /// Id of the task's control group (`kernfs_node.id`), unique while the machine runs; 0 if it
+    /// could not be read.
+    pub cgroup_id: u64,
+    /// Length of the whole record in bytes.
+    pub length: u32,
+    /// Process id on the host.
+    pub pid: u32,
+    /// Thread id on the host.
+    pub tid: u32,
+    /// Process id of the parent on the host.
+    pub parent_pid: u32,
+    /// Process id inside the innermost pid namespace.
+    pub virtual_pid: u32,
+    /// Number of the system call; 0 for an exec.
+    pub call: u32,
+    /// The ids, see [`id`].
+    pub ids: [u32; id::COUNT],
+    /// Inode numbers of the namespaces, see [`namespace`].
+    pub namespaces: [u32; namespace::COUNT],
+    /// Inode number of the mount namespace that the running program was loaded from; 0 if no
+    /// mount of any namespace holds it.
+    pub program_mnt_ns: u32,
+    /// 0 off, 1 strict, 2 filter.
+    pub seccomp_mode: u32,
+    /// [`Kind`] as a number.
+    pub kind: u16,
+    /// Bits of [`flags`].
+    pub flags: u16,
+    /// Lengths of the tails in bytes, see [`tail`].
+    pub tails: [u16; tail::COUNT],
+    /// Nothing: rounds the size up to a multiple of 8.
+    pub padding: [u16; 3],
+    /// The task's short name.
+    pub comm: [u8; 16],
+}
+
+/// Size of [`Fixed`] in bytes.
+pub const FIXED_SIZE: usize = 208;
+const _: () = assert!(size_of::<Fixed>() == FIXED_SIZE && align_of::<Fixed>() == 8);
+
+/// Size of the longest record.
+pub const MAX_RECORD: usize =
+    FIXED_SIZE + 4 * MAX_GROUPS + MAX_CGROUP_LEVELS * MAX_CGROUP_NAME + MAX_PATH + MAX_ARGUMENTS;
+
+/// Class of a system call in the table that tells the kernel side which calls to record.
+pub mod call_class {
+    /// Not recorded.
+    pub const NONE: u8 = 0;
+    /// Recorded as [`super::Kind::Credentials`].
+    pub const CREDENTIALS: u8 = 1;
+    /// Recorded as [`super::Kind::Mount`].
+    pub const MOUNT: u8 = 2;
+    /// Entries of the table: higher call numbers are not recorded.
+    pub const TABLE: usize = 512;
+}

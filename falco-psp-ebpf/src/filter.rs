@@ -1,0 +1,36 @@
+//! What is worth telling: only what may be a container, and the same posture only once.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+
+use crate::{maps::POSTURES, posture::NEVER_EQUAL, setting};
+
+/// Whether a task with these namespaces may be in a container: it is in a pid namespace of its
+/// own, or sees other mounts than the host. The agent looks closer.
+#[inline(always)]
+pub(crate) fn may_be_container(mnt_ns: u32, pid_ns_level: u32) -> bool {
+    pid_ns_level > 0 || mnt_ns != setting!(host_mnt_ns)
+}
+
+/// Whether a record of this posture has been sent before; if so, that is counted with the posture.
+#[inline(always)]
+pub(crate) fn sent_before(posture: u64) -> bool {
+    if setting!(deduplicate) == 0 || posture == NEVER_EQUAL {
+        return false;
+    }
+    let Some(again) = POSTURES.get_ptr_mut(&posture) else {
+        return false;
+    };
+    // SAFETY: the value is this CPU's own, 8 aligned bytes that live as long as this program runs.
+    unsafe { *again += 1 };
+    true
+}
+
+/// Remembers that a record of this posture was sent.
+#[inline(always)]
+pub(crate) fn remember(posture: u64) {
+    if setting!(deduplicate) != 0 && posture != NEVER_EQUAL {
+        // Failing, because another CPU was faster or memory is short, only costs a repeated
+        // record.
+        let _ = POSTURES.insert(&posture, &0, u64::from(BPF_NOEXIST));
+    }
+}

@@ -1,0 +1,4 @@
+//! The hooks: one file a family.
+
+mod calls;
+mod exec;

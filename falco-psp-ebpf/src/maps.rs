@@ -1,0 +1,75 @@
+//! What the kernel side shares with the agent: read-only data and maps.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
+};
+use falco_psp_common::{
+    ledger,
+    offsets::{Offsets, Settings},
+    record::call_class,
+};
+
+use crate::scratch::Scratch;
+
+/// Where the members of kernel structures are.
+#[unsafe(no_mangle)]
+pub(crate) static OFFSETS: Offsets = Offsets::ABSENT;
+
+/// What the agent wants.
+#[unsafe(no_mangle)]
+pub(crate) static SETTINGS: Settings = Settings {
+    host_mnt_ns: 0,
+    deduplicate: 0,
+    wake_fill: 0,
+};
+
+/// For each system call number, its `record::call_class`.
+#[unsafe(no_mangle)]
+pub(crate) static CALLS: [u8; call_class::TABLE] = [call_class::NONE; call_class::TABLE];
+
+/// Records on their way to the agent, which sets the size.
+#[map]
+pub(crate) static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// `ledger::slot` → how many.
+#[map]
+pub(crate) static LEDGER: PerCpuArray<u64> = PerCpuArray::with_max_entries(ledger::SLOTS, 0);
+
+/// Where a record is put together; one slot for each program, so that one which interrupts
+/// another on the same CPU leaves the other's record alone.
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+
+/// Hash of a posture → how often it came again after it was sent.
+#[map]
+pub(crate) static POSTURES: LruPerCpuHashMap<u64, u64> =
+    LruPerCpuHashMap::with_max_entries(32_768, 0);
+
+/// Process id → start time of the processes that executed, inside a container, a program which no
+/// mount holds.
+#[map]
+pub(crate) static EXECUTED_INSIDE: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4_096, 0);
+
+/// One number: 1 while the reader of the ring sleeps and has to be woken.
+#[map]
+pub(crate) static READER_ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The offset of a member, read so that the compiler cannot assume the value that the object file
+/// holds: the agent replaces it.
+#[macro_export]
+macro_rules! offset {
+    ($member:ident) => {
+        // SAFETY: a plain read of initialised read-only data.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::OFFSETS.$member) }
+    };
+}
+
+/// A setting, read like an offset.
+#[macro_export]
+macro_rules! setting {
+    ($member:ident) => {
+        // SAFETY: a plain read of initialised read-only data.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::SETTINGS.$member) }
+    };
+}

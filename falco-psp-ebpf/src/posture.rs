@@ -1,0 +1,120 @@
+//! The hash of a task's state: two records with the same hash tell the same.
+//!
+//! The loops here run a fixed number of times and do not branch on data: that keeps the number of
+//! paths small which the verifier has to walk.
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
+
+use crate::{read::Address, scratch::Scratch};
+
+/// The hash of a state that is not compared: it has more groups or a longer path than a [`Key`]
+/// holds.
+pub(crate) const NEVER_EQUAL: u64 = 0;
+
+/// Supplementary groups that count, at the most.
+const MAX_GROUPS: u32 = 16;
+/// Words of the path that count, at the most.
+const PATH_WORDS: usize = 32;
+
+/// What counts for a posture and has no fixed length; zero where unused.
+#[repr(C)]
+pub(crate) struct Key {
+    groups: [u64; MAX_GROUPS as usize / 2],
+    path: [u64; PATH_WORDS],
+}
+
+/// A running hash of 64-bit words: FNV-1a with the high bits mixed in. Two states of one hash
+/// would hide one of them, at odds of 2⁻⁶⁴ a pair.
+#[derive(Clone, Copy)]
+pub(crate) struct Posture {
+    hash: u64,
+    comparable: bool,
+}
+
+impl Posture {
+    /// The hash of the fixed part of the record in `scratch`.
+    #[inline(always)]
+    pub(crate) fn of(scratch: &Scratch) -> Self {
+        let fixed = &scratch.fixed;
+        let mut posture = Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            comparable: true,
+        };
+        posture.add(fixed.cgroup_id);
+        for set in fixed.capabilities {
+            posture.add(set);
+        }
+        for pair in fixed.ids.as_chunks::<2>().0 {
+            posture.add(u64::from(pair[0]) << 32 | u64::from(pair[1]));
+        }
+        for inum in fixed.namespaces {
+            posture.add(u64::from(inum));
+        }
+        posture.add(u64::from(fixed.program_mnt_ns) << 32 | u64::from(fixed.seccomp_mode));
+        posture.add(
+            u64::from(fixed.kind) << 48 | u64::from(fixed.flags) << 32 | u64::from(fixed.call),
+        );
+        posture.add(fixed.result.cast_unsigned());
+        posture
+    }
+
+    #[inline(always)]
+    fn add(&mut self, word: u64) {
+        let mixed = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+        self.hash = mixed ^ (mixed >> 29);
+    }
+
+    /// Adds the task's short name.
+    #[inline(always)]
+    pub(crate) fn add_comm(&mut self, comm: &[u8; 16]) {
+        for half in comm.as_chunks::<8>().0 {
+            self.add(u64::from_ne_bytes(*half));
+        }
+    }
+
+    /// Adds `count` group ids at `gids`.
+    #[inline(always)]
+    pub(crate) fn add_groups(&mut self, key: &mut Key, gids: Address, count: u32) {
+        key.groups = [0; MAX_GROUPS as usize / 2];
+        let read = if count > MAX_GROUPS {
+            self.comparable = false;
+            MAX_GROUPS
+        } else {
+            count
+        };
+        // SAFETY: the key has room for `MAX_GROUPS` ids; the helper checks the source.
+        let result = unsafe {
+            bpf_probe_read_kernel(key.groups.as_mut_ptr().cast(), 4 * read, gids as *const _)
+        };
+        self.comparable &= result == 0;
+        self.add(u64::from(count));
+        for word in key.groups {
+            self.add(word);
+        }
+    }
+
+    /// Adds the path at `path`.
+    #[inline(always)]
+    pub(crate) fn add_path(&mut self, key: &mut Key, path: Address) {
+        const SIZE: u32 = 8 * PATH_WORDS as u32;
+        key.path = [0; PATH_WORDS];
+        // SAFETY: the key has room for `SIZE` bytes; the helper checks the source.
+        let length = unsafe {
+            bpf_probe_read_kernel_str(key.path.as_mut_ptr().cast(), SIZE, path as *const _)
+        };
+        self.comparable &= length > 0 && length < i64::from(SIZE);
+        for word in key.path {
+            self.add(word);
+        }
+    }
+
+    /// The hash, or [`NEVER_EQUAL`].
+    #[inline(always)]
+    pub(crate) fn value(self) -> u64 {
+        if self.comparable {
+            self.hash
+        } else {
+            NEVER_EQUAL
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The state of the current task, read through the offset table.
+
+use aya_ebpf::helpers::{bpf_get_current_comm, generated::bpf_get_current_task};
+use falco_psp_common::record::{Fixed, MAX_CGROUP_LEVELS, MAX_CGROUP_NAME, flags, namespace, tail};
+
+use crate::{
+    maps::EXECUTED_INSIDE,
+    offset,
+    read::{Address, follow, read},
+    scratch::{Memory, Tails},
+};
+
+/// How many ancestors are asked whether they executed a program inside the container.
+const MAX_ANCESTORS: usize = 8;
+
+/// The current task, with what every decision needs.
+pub(crate) struct Task {
+    address: Address,
+    nsproxy: Address,
+    pid: Address,
+    pid_ns_level: u32,
+    pub(crate) mnt_ns: u32,
+}
+
+impl Task {
+    /// The current task; `None` if it has no namespaces any more (it is exiting) or its memory
+    /// cannot be read.
+    #[inline(always)]
+    pub(crate) fn current() -> Option<Self> {
+        // SAFETY: the helper has no requirements.
+        let address = unsafe { bpf_get_current_task() };
+        let nsproxy = follow(address, offset!(task_nsproxy))?;
+        let mnt_ns = follow(nsproxy, offset!(nsproxy_mnt_ns))?;
+        let pid = follow(address, offset!(task_thread_pid))?;
+        Some(Self {
+            address,
+            nsproxy,
+            pid,
+            pid_ns_level: read(pid, offset!(pid_level))?,
+            mnt_ns: read(mnt_ns, offset!(mnt_ns_inum))?,
+        })
+    }
+
+    /// See [`crate::filter::may_be_container`].
+    #[inline(always)]
+    pub(crate) fn may_be_container(&self) -> bool {
+        crate::filter::may_be_container(self.mnt_ns, self.pid_ns_level)
+    }
+
+    /// Fills all of `fixed` that tells of the task's state. `None` if memory that every kernel has
+    /// could not be read.
+    #[inline(always)]
+    pub(crate) fn fill(&self, fixed: &mut Fixed) -> Option<()> {
+        let task = self.address;
+        let leader = follow(task, offset!(task_group_leader))?;
+        fixed.start_ns = read(leader, offset!(task_start_boottime))?;
+        fixed.pid = read(task, offset!(task_tgid))?;
+        fixed.tid = read(task, offset!(task_pid))?;
+        let parent = follow(task, offset!(task_real_parent))?;
+        fixed.parent_pid = read(parent, offset!(task_tgid))?;
+        fixed.comm = bpf_get_current_comm().ok()?;
+        fixed.flags = 0;
+
+        let cred = follow(task, offset!(task_real_cred))?;
+        fixed.ids = read(cred, offset!(cred_uid))?;
+        fixed.capabilities = read(cred, offset!(cred_cap_inheritable))?;
+        self.fill_namespaces(fixed, cred)?;
+
+        fixed.seccomp_mode = read(task, offset!(task_seccomp_mode)).unwrap_or(0);
+        match read::<u64>(task, offset!(task_atomic_flags)) {
+            Some(bits) if bits & 1 != 0 => fixed.flags |= flags::NO_NEW_PRIVS,
+            Some(_) => {}
+            None => fixed.flags |= flags::NO_NEW_PRIVS_UNKNOWN,
+        }
+        fixed.program_mnt_ns = self.program_mnt_ns();
+        fixed.cgroup_id = self
+            .cgroup()
+            .and_then(|node| read(node, offset!(kernfs_id)))
+            .unwrap_or(0);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn fill_namespaces(&self, fixed: &mut Fixed, cred: Address) -> Option<()> {
+        let of = |pointer: u32, inum: u32| {
+            follow(self.nsproxy, pointer)
+                .and_then(|ns| read::<u32>(ns, inum))
+                .unwrap_or(0)
+        };
+        let level = u64::from(self.pid_ns_level & 31);
+        let upid =
+            self.pid + u64::from(offset!(pid_numbers)) + level * u64::from(offset!(upid_size));
+        fixed.virtual_pid = read(upid, offset!(upid_nr))?;
+        let pid_ns = follow(upid, offset!(upid_ns))?;
+        fixed.namespaces[namespace::MNT] = self.mnt_ns;
+        fixed.namespaces[namespace::PID] = read(pid_ns, offset!(pid_ns_inum))?;
+        fixed.namespaces[namespace::NET] = of(offset!(nsproxy_net_ns), offset!(net_ns_inum));
+        fixed.namespaces[namespace::IPC] = of(offset!(nsproxy_ipc_ns), offset!(ipc_ns_inum));
+        fixed.namespaces[namespace::UTS] = of(offset!(nsproxy_uts_ns), offset!(uts_ns_inum));
+        fixed.namespaces[namespace::CGROUP] =
+            of(offset!(nsproxy_cgroup_ns), offset!(cgroup_ns_inum));
+        fixed.namespaces[namespace::USER] = follow(cred, offset!(cred_user_ns))
+            .and_then(|ns| read(ns, offset!(user_ns_inum)))
+            .unwrap_or(0);
+        Some(())
+    }
+
+    /// The memory description of the task.
+    #[inline(always)]
+    pub(crate) fn memory(&self) -> Option<Address> {
+        follow(self.address, offset!(task_mm))
+    }
+
+    /// The mount namespace of the mount that the running program was opened on; 0 if no mount of
+    /// any namespace holds it. A fork inherits it with the memory.
+    #[inline(always)]
+    fn program_mnt_ns(&self) -> u32 {
+        self.memory()
+            .and_then(|mm| follow(mm, offset!(mm_exe_file)))
+            .and_then(|file| follow(file, offset!(file_mnt)))
+            .and_then(|vfsmount| {
+                let mount = vfsmount.wrapping_sub(u64::from(offset!(mount_mnt)));
+                follow(mount, offset!(mount_mnt_ns))
+            })
+            .and_then(|ns| read(ns, offset!(mnt_ns_inum)))
+            .unwrap_or(0)
+    }
+
+    /// The node of the task's control group: that of the unified hierarchy, or of the `pids`
+    /// controller where the task is in the unified hierarchy's root.
+    #[inline(always)]
+    fn cgroup(&self) -> Option<Address> {
+        let set = follow(self.address, offset!(task_cgroups))?;
+        let unified = follow(set, offset!(css_set_dfl_cgrp))
+            .and_then(|cgroup| follow(cgroup, offset!(cgroup_kn)));
+        if let Some(node) = unified
+            && follow(node, offset!(kernfs_parent)).is_some()
+        {
+            return Some(node);
+        }
+        follow(set, offset!(css_set_pids))
+            .and_then(|css| follow(css, offset!(css_cgroup)))
+            .and_then(|cgroup| follow(cgroup, offset!(cgroup_kn)))
+            .or(unified)
+    }
+
+    /// Appends the names of the task's control group and its ancestors.
+    #[inline(always)]
+    pub(crate) fn append_cgroup(&self, tails: &mut Tails<'_>) {
+        let mut node = self.cgroup();
+        for _ in 0..MAX_CGROUP_LEVELS {
+            let Some(current) = node else { return };
+            node = follow(current, offset!(kernfs_parent));
+            if node.is_none() {
+                // The root of the hierarchy has no name.
+                return;
+            }
+            if let Some(name) = follow(current, offset!(kernfs_name)) {
+                tails.string::<MAX_CGROUP_NAME>(tail::CGROUP, Memory::Kernel, name);
+            }
+        }
+    }
+
+    /// Where the supplementary groups are, and how many.
+    #[inline(always)]
+    pub(crate) fn groups(&self) -> Option<(Address, u32)> {
+        let cred = follow(self.address, offset!(task_real_cred))?;
+        let info = follow(cred, offset!(cred_group_info))?;
+        let count = read(info, offset!(group_info_ngroups))?;
+        Some((info + u64::from(offset!(group_info_gid)), count))
+    }
+
+    /// Remembers that this process executed a program inside the container, so that its children
+    /// are known by it.
+    #[inline(always)]
+    pub(crate) fn remember_executed_inside(&self, fixed: &Fixed) {
+        let _ = EXECUTED_INSIDE.insert(&fixed.pid, &fixed.start_ns, 0);
+    }
+
+    /// Whether the process or one of its ancestors is remembered so.
+    #[inline(always)]
+    pub(crate) fn executed_inside(&self) -> bool {
+        let mut task = self.address;
+        for _ in 0..MAX_ANCESTORS {
+            let Some(leader) = follow(task, offset!(task_group_leader)) else {
+                return false;
+            };
+            let Some(pid) = read::<u32>(leader, offset!(task_tgid)) else {
+                return false;
+            };
+            if let Some(start) = EXECUTED_INSIDE.get_ptr(&pid) {
+                // SAFETY: a map value of 8 aligned bytes that lives as long as the program.
+                let start = unsafe { *start };
+                if read::<u64>(leader, offset!(task_start_boottime)) == Some(start) {
+                    return true;
+                }
+            }
+            match follow(task, offset!(task_real_parent)) {
+                Some(parent) => task = parent,
+                None => return false,
+            }
+        }
+        false
+    }
+}

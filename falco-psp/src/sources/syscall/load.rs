@@ -1,0 +1,295 @@
+//! Loading the kernel side and attaching its hooks.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::programs::{BtfTracePoint, ProgramError};
+use aya::{Btf as KernelBtf, Ebpf, EbpfLoader};
+use falco_psp_common::offsets::Settings;
+use thiserror::Error;
+
+use super::btf::{Btf, BtfError};
+use super::calls;
+use super::host::HostNamespaces;
+use super::object::OBJECT;
+use super::offsets::{self, Fact, Missing};
+
+/// Where the kernel describes its own types.
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Why system calls cannot be observed.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// Built without the kernel object.
+    #[error(
+        "this falco-psp was built without its kernel object; build it with `cargo xtask build` \
+         (or `cargo xtask build-ebpf`, then `cargo build`)"
+    )]
+    NoObject,
+    /// Not enough rights.
+    #[error(
+        "observing system calls needs root (missing: {}); run it with sudo, or use `falco-psp \
+         convert` and `falco-psp doctor`, which need no rights",
+        .0.join(", ")
+    )]
+    NotPermitted(Vec<&'static str>),
+    /// No BTF.
+    #[error(
+        "cannot read {path}: {source}; the kernel must be built with CONFIG_DEBUG_INFO_BTF, as \
+         those of all current distributions are"
+    )]
+    NoBtf {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// BTF that makes no sense.
+    #[error("{path} is unusable: {source}")]
+    BadBtf {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: BtfError,
+    },
+    /// Members that nothing works without.
+    #[error("this kernel has no {}; falco-psp does not know its layout: please report it", .0.join(", "))]
+    UnknownKernel(Vec<String>),
+    /// The host's namespaces cannot be told.
+    #[error(
+        "cannot tell the host's {0} namespace, and so no container from the host; run falco-psp \
+         on the host, or in a pod with `hostPID: true`"
+    )]
+    HostNamespaces(String),
+    /// The object file was refused.
+    #[error("cannot load the kernel object: {0}")]
+    Object(#[from] aya::EbpfError),
+    /// A map is not there or not of the right kind.
+    #[error("the kernel object has no usable map {name}: {source}")]
+    Map {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        source: aya::maps::MapError,
+    },
+    /// The kernel refused a program.
+    #[error("the kernel refuses program {program} at {hook}: {source}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// Where it should go.
+        hook: &'static str,
+        /// Why.
+        source: ProgramError,
+    },
+    /// The ring cannot be waited for.
+    #[error("cannot wait for the ring: {0}")]
+    Ring(io::Error),
+}
+
+/// How the kernel side shall work.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes of the ring; a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Whether repeats of the same posture are only counted.
+    pub deduplicate: bool,
+}
+
+/// A hook, as `doctor` and the header show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Name of the program in the object.
+    pub program: &'static str,
+    /// Name of the tracepoint.
+    pub tracepoint: &'static str,
+    /// What it tells.
+    pub fact: &'static str,
+    /// The first kernel that has it.
+    pub minimum_kernel: &'static str,
+}
+
+/// All hooks.
+pub const HOOKS: &[Hook] = &[
+    Hook {
+        program: "exec",
+        tracepoint: "sched_process_exec",
+        fact: "programs executed, with their ids, capabilities and namespaces",
+        minimum_kernel: "5.5",
+    },
+    Hook {
+        program: "calls",
+        tracepoint: "sys_exit",
+        fact: "set*id, setgroups, capset and mount calls, with the state after them",
+        minimum_kernel: "5.5",
+    },
+];
+
+/// The kernel side, at work. Dropping it detaches all programs.
+pub struct KernelSide {
+    /// The programs; `None` after they were detached.
+    ebpf: Option<Ebpf>,
+    /// The ring of records.
+    pub ring: RingBuf<MapData>,
+    /// The ledger.
+    pub ledger: PerCpuArray<MapData, u64>,
+    /// How often each posture came again.
+    pub postures: PerCpuHashMap<MapData, u64, u64>,
+    /// Tells the programs that the reader sleeps.
+    pub reader_asleep: Array<MapData, u32>,
+    /// The hooks in use.
+    pub hooks: Vec<Hook>,
+    /// Members that this kernel lacks, with what cannot be told without them.
+    pub missing: Vec<Missing>,
+}
+
+/// The capabilities that observing needs and this process lacks.
+pub fn missing_rights() -> Vec<&'static str> {
+    // Numbers of include/uapi/linux/capability.h.
+    const SYS_ADMIN: u64 = 1 << 21;
+    const NEEDED: [(&str, u64); 3] = [
+        ("CAP_BPF", 1 << 39 | SYS_ADMIN),
+        ("CAP_PERFMON", 1 << 38 | SYS_ADMIN),
+        ("CAP_SYS_PTRACE", 1 << 19),
+    ];
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+        .unwrap_or(0);
+    let lacking = NEEDED.iter().filter(|(_, any)| effective & any == 0);
+    lacking.map(|(name, _)| *name).collect()
+}
+
+/// Reads the kernel's BTF.
+///
+/// # Errors
+/// [`LoadError::NoBtf`] and [`LoadError::BadBtf`].
+pub fn kernel_btf() -> Result<Btf, LoadError> {
+    let path = Path::new(KERNEL_BTF);
+    let data = fs::read(path).map_err(|source| LoadError::NoBtf {
+        path: path.to_owned(),
+        source,
+    })?;
+    Btf::parse(&data).map_err(|source| LoadError::BadBtf {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+impl KernelSide {
+    /// Loads the kernel side and attaches its hooks. `wanted` tells which event types any rule
+    /// needs: the call hook stays off if none of its calls is wanted.
+    ///
+    /// # Errors
+    /// See [`LoadError`]; each says what to do.
+    pub fn start(
+        host: &HostNamespaces,
+        options: Options,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self, LoadError> {
+        let object = OBJECT.ok_or(LoadError::NoObject)?;
+        let lacking = missing_rights();
+        if !lacking.is_empty() {
+            return Err(LoadError::NotPermitted(lacking));
+        }
+        let (offsets, missing) = offsets::find(&kernel_btf()?);
+        let off = |fact| missing.iter().any(|missing: &Missing| missing.fact == fact);
+        if off(Fact::State) {
+            let members = missing.iter().filter(|missing| missing.fact == Fact::State);
+            return Err(LoadError::UnknownKernel(
+                members.map(|missing| missing.member.clone()).collect(),
+            ));
+        }
+        raise_memory_limit();
+
+        let offsets = offsets.to_words();
+        let settings = Settings {
+            host_mnt_ns: host.get(falco_psp_common::record::namespace::MNT),
+            deduplicate: options.deduplicate.into(),
+            wake_fill: u64::from(options.ring_bytes / 4),
+        }
+        .to_bytes();
+        let table = calls::table(&wanted);
+        let mut ebpf = EbpfLoader::new()
+            .override_global("OFFSETS", &offsets[..], true)
+            .override_global("SETTINGS", &settings[..], true)
+            .override_global("CALLS", &table[..], true)
+            .map_max_entries("RING", options.ring_bytes)
+            .load(object)?;
+
+        let mut hooks = Vec::new();
+        let types = KernelBtf::from_sys_fs().map_err(|error| LoadError::Program {
+            program: "exec",
+            hook: "sched_process_exec",
+            source: error.into(),
+        })?;
+        for hook in HOOKS {
+            let needed = match hook.program {
+                "calls" => calls::CALLS.iter().any(|call| wanted(call.name)) && !off(Fact::Calls),
+                _ => true,
+            };
+            if needed {
+                attach(&mut ebpf, hook, &types)?;
+                hooks.push(*hook);
+            }
+        }
+        Ok(Self {
+            ring: take(&mut ebpf, "RING")?,
+            ledger: take(&mut ebpf, "LEDGER")?,
+            postures: take(&mut ebpf, "POSTURES")?,
+            reader_asleep: take(&mut ebpf, "READER_ASLEEP")?,
+            ebpf: Some(ebpf),
+            hooks,
+            missing,
+        })
+    }
+
+    /// Detaches all programs: nothing more comes into the ring.
+    pub fn disarm(&mut self) {
+        self.ebpf = None;
+    }
+}
+
+fn attach(ebpf: &mut Ebpf, hook: &Hook, types: &KernelBtf) -> Result<(), LoadError> {
+    let failed = |source| LoadError::Program {
+        program: hook.program,
+        hook: hook.tracepoint,
+        source,
+    };
+    let program = ebpf
+        .program_mut(hook.program)
+        .ok_or_else(|| failed(ProgramError::NotLoaded))?;
+    let program: &mut BtfTracePoint = program.try_into().map_err(failed)?;
+    program.load(hook.tracepoint, types).map_err(failed)?;
+    program.attach().map_err(failed)?;
+    Ok(())
+}
+
+fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
+where
+    M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(LoadError::Map {
+        name,
+        source: aya::maps::MapError::InvalidName {
+            name: name.to_owned(),
+        },
+    })?;
+    M::try_from(map).map_err(|source| LoadError::Map { name, source })
+}
+
+/// Before Linux 5.11, maps count as locked memory, whose usual limit is too low.
+fn raise_memory_limit() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+        tracing::debug!(%error, "the limit of locked memory stays as it is");
+    }
+}

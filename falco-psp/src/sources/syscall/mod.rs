@@ -1,0 +1,9 @@
+//! System calls and process state, seen by eBPF on this node. The only part that needs root.
+
+pub mod btf;
+pub mod calls;
+pub mod decode;
+pub mod host;
+pub mod load;
+pub mod object;
+pub mod offsets;

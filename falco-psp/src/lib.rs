@@ -5,6 +5,7 @@
 //! tell.
 
 pub mod container;
+pub mod context;
 pub mod control;
 pub mod convert;
 pub mod diagnostic;

@@ -226,6 +226,8 @@ fn decode_fixed(head: &mut &[u8]) -> Fixed {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::offset_of;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -234,14 +236,15 @@ mod tests {
     fn record(tails: [&[u8]; tail::COUNT]) -> Vec<u8> {
         let mut bytes = vec![0; FIXED_SIZE];
         let length = FIXED_SIZE + tails.iter().map(|tail| tail.len()).sum::<usize>();
-        bytes[88..92].copy_from_slice(&u32::try_from(length).unwrap().to_ne_bytes());
-        let at = FIXED_SIZE - 16 - 6 - 10;
+        let stated = u32::try_from(length).unwrap().to_ne_bytes();
+        bytes[offset_of!(Fixed, length)..][..4].copy_from_slice(&stated);
+        let at = offset_of!(Fixed, tails);
         for (index, tail) in tails.iter().enumerate() {
             let length = u16::try_from(tail.len()).unwrap().to_ne_bytes();
             bytes[at + 2 * index..][..2].copy_from_slice(&length);
             bytes.extend(*tail);
         }
-        bytes[FIXED_SIZE - 16..][..3].copy_from_slice(b"cat");
+        bytes[offset_of!(Fixed, comm)..][..3].copy_from_slice(b"cat");
         bytes
     }
 
@@ -284,8 +287,7 @@ mod tests {
         let cut = Record::decode(&bytes[..bytes.len() - 1]).unwrap_err();
         assert!(matches!(cut, DecodeError::Length { .. }), "{cut}");
         let mut unknown = bytes.clone();
-        let at = FIXED_SIZE - 16 - 6 - 10 - 4;
-        unknown[at..at + 2].copy_from_slice(&77_u16.to_ne_bytes());
+        unknown[offset_of!(Fixed, kind)..][..2].copy_from_slice(&77_u16.to_ne_bytes());
         assert_eq!(Record::decode(&unknown).unwrap_err(), DecodeError::Kind(77));
     }
 

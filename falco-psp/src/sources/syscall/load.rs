@@ -12,9 +12,9 @@ use thiserror::Error;
 
 use super::btf::{Btf, BtfError};
 use super::calls;
-use super::host::HostNamespaces;
 use super::object::OBJECT;
 use super::offsets::{self, Fact, Missing};
+use crate::context::host::HostNamespaces;
 
 /// Where the kernel describes its own types.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";

@@ -3,7 +3,6 @@
 pub mod btf;
 pub mod calls;
 pub mod decode;
-pub mod host;
 pub mod load;
 pub mod object;
 pub mod offsets;

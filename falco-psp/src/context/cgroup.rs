@@ -1,0 +1,277 @@
+//! Which container a control group belongs to: read off its path.
+//!
+//! Forms that are known: Kubernetes' with the cgroupfs driver
+//! (`/kubepods/burstable/pod<uid>/<id>`) and with the systemd driver
+//! (`kubepods-burstable-pod<uid>.slice/cri-containerd-<id>.scope`), containerd's, CRI-O's, Docker's
+//! and podman's own, and plain runc's or crun's, whose containers have any name: there the
+//! runtime's state directory tells.
+
+use std::path::Path;
+
+/// A container as its control group names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerRef {
+    /// The runtime's id.
+    pub id: String,
+    /// The uid of the pod, where the path has it.
+    pub pod_uid: Option<String>,
+}
+
+/// What runtimes put before an id.
+const PREFIXES: [&str; 6] = [
+    "cri-containerd-",
+    "crio-",
+    "docker-",
+    "libpod-",
+    "nerdctl-",
+    "runc-",
+];
+
+/// Helpers of runtimes that have a control group of their own and are no containers.
+const HELPERS: [&str; 2] = ["libpod-conmon-", "crio-conmon-"];
+
+/// The container whose control group, or an ancestor of it, is `path`. `is_known` tells whether a
+/// runtime knows a container of that name: needed only for names that no runtime's scheme gives
+/// away.
+pub fn identify(path: &str, is_known: impl Fn(&str) -> bool) -> Option<ContainerRef> {
+    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+    // From the inside out: a container may run in a container, or make groups of its own.
+    for (depth, name) in names.iter().enumerate().rev() {
+        if HELPERS.iter().any(|helper| name.starts_with(helper)) {
+            return None;
+        }
+        let parents = &names[..depth];
+        let pod_uid = parents.iter().rev().find_map(|parent| pod_uid(parent));
+        let id = scheme_id(name)
+            // Directly below a pod stand only containers.
+            .or_else(|| {
+                parents
+                    .last()
+                    .and_then(|parent| pod_uid_of_cgroupfs(parent))
+                    .map(|_| *name)
+            })
+            .or_else(|| is_known(name).then_some(*name));
+        if let Some(id) = id {
+            return Some(ContainerRef {
+                id: id.to_owned(),
+                pod_uid,
+            });
+        }
+    }
+    None
+}
+
+/// The id in a name that follows a runtime's scheme.
+fn scheme_id(name: &str) -> Option<&str> {
+    // With the systemd driver of old containerd: `<slice>:cri-containerd:<id>`.
+    if let Some((_, id)) = name.rsplit_once(':')
+        && is_long_id(id)
+    {
+        return Some(id);
+    }
+    let scope = name.strip_suffix(".scope").unwrap_or(name);
+    for prefix in PREFIXES {
+        if let Some(id) = scope.strip_prefix(prefix)
+            && (is_long_id(id) || (name != scope && !id.is_empty()))
+        {
+            return Some(id);
+        }
+    }
+    is_long_id(scope).then_some(scope)
+}
+
+/// 64 hexadecimal digits: how all but plain runc name containers.
+fn is_long_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The pod's uid in the name of a pod's control group.
+fn pod_uid(name: &str) -> Option<String> {
+    pod_uid_of_cgroupfs(name).or_else(|| {
+        // systemd: kubepods[-qos]-pod<uid>.slice, with `_` for the `-` of the uid.
+        let slice = name.strip_suffix(".slice")?;
+        let (before, uid) = slice.rsplit_once("-pod")?;
+        (before.contains("kubepods") && is_uid(uid)).then(|| uid.replace('_', "-"))
+    })
+}
+
+fn pod_uid_of_cgroupfs(name: &str) -> Option<String> {
+    let uid = name.strip_prefix("pod")?;
+    is_uid(uid).then(|| uid.replace('_', "-"))
+}
+
+/// A uid as Kubernetes writes it: 36 characters with dashes, or 32 digits for a static pod.
+fn is_uid(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_hexdigit).count();
+    let dashes = text
+        .bytes()
+        .filter(|byte| matches!(byte, b'-' | b'_'))
+        .count();
+    digits == 32 && digits + dashes == text.len() && matches!(dashes, 0 | 4)
+}
+
+/// Where runtimes keep the state of the containers that they know by any name.
+const STATE_DIRECTORIES: [&str; 2] = ["/run/runc", "/run/crun"];
+
+/// Whether runc or crun knows a container of this name.
+pub fn is_known_to_runtime(name: &str) -> bool {
+    !matches!(name, "." | "..")
+        && STATE_DIRECTORIES
+            .iter()
+            .any(|directory| Path::new(directory).join(name).is_dir())
+}
+
+/// The path in the text of a `/proc/PID/cgroup` that tells most: that of the unified hierarchy,
+/// or of the `pids` controller where the unified one says only `/`.
+pub fn path_of_proc(text: &str) -> Option<&str> {
+    let entries = text.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':');
+        let _hierarchy = parts.next()?;
+        Some((parts.next()?, parts.next()?))
+    });
+    let mut unified = None;
+    let mut pids = None;
+    let mut other = None;
+    for (controllers, path) in entries {
+        if controllers.is_empty() {
+            unified = Some(path);
+        } else if controllers
+            .split(',')
+            .any(|controller| controller == "pids")
+        {
+            pids = Some(path);
+        } else if path != "/" {
+            other = Some(path);
+        }
+    }
+    unified
+        .filter(|path| *path != "/")
+        .or(pids)
+        .or(other)
+        .or(unified)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "4f1c1c9d4d9e0e9b2b2cbe6ab3f0f2b1f3c5d7e9a1b3c5d7e9f1a3b5c7d9e1f3";
+    const UID: &str = "b7f2a8e4-93f1-4f52-9c4e-0a1b2c3d4e5f";
+
+    fn found(path: &str) -> Option<(String, Option<String>)> {
+        identify(path, |name| name == "web").map(|found| (found.id, found.pod_uid))
+    }
+
+    #[test]
+    fn kubernetes_with_both_drivers() {
+        let expected = Some((ID.to_owned(), Some(UID.to_owned())));
+        let underscored = UID.replace('-', "_");
+        for path in [
+            format!("/kubepods/besteffort/pod{UID}/{ID}"),
+            format!("/kubepods/burstable/pod{UID}/{ID}"),
+            format!("/kubepods/pod{UID}/{ID}"),
+            format!("/kubepods/besteffort/pod{UID}/crio-{ID}"),
+            format!(
+                "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{underscored}.slice/cri-containerd-{ID}.scope"
+            ),
+            format!("/kubepods.slice/kubepods-pod{underscored}.slice/crio-{ID}.scope"),
+            format!("/kubepods.slice/kubepods-pod{underscored}.slice/docker-{ID}.scope"),
+            format!(
+                "/system.slice/containerd.service/kubepods-burstable-pod{underscored}.slice:cri-containerd:{ID}"
+            ),
+            // Groups that the container makes inside its own, and a cluster in a container.
+            format!("/kubepods/besteffort/pod{UID}/{ID}/init.scope"),
+            format!(
+                "/docker/{}/kubelet/kubepods/besteffort/pod{UID}/{ID}",
+                "a".repeat(64)
+            ),
+        ] {
+            // The oldest systemd form puts the uid where only its own slice would tell it.
+            let pod = found(&path);
+            if path.contains(":cri-containerd:") {
+                assert_eq!(pod.map(|pod| pod.0), Some(ID.to_owned()), "{path}");
+            } else {
+                assert_eq!(pod, expected, "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn static_pods_have_a_uid_without_dashes() {
+        let uid = "0123456789abcdef0123456789abcdef";
+        assert_eq!(
+            found(&format!("/kubepods/burstable/pod{uid}/{ID}")),
+            Some((ID.to_owned(), Some(uid.to_owned())))
+        );
+    }
+
+    #[test]
+    fn runtimes_outside_kubernetes() {
+        for path in [
+            format!("/docker/{ID}"),
+            format!("/system.slice/docker-{ID}.scope"),
+            format!("/machine.slice/libpod-{ID}.scope"),
+            format!("/machine.slice/libpod-{ID}.scope/container"),
+            format!("/libpod_parent/libpod-{ID}"),
+            format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope"),
+            format!("/default/{ID}"),
+        ] {
+            assert_eq!(found(&path), Some((ID.to_owned(), None)), "{path}");
+        }
+        assert_eq!(found("/web"), Some(("web".to_owned(), None)));
+        assert_eq!(
+            found("/system.slice/runc-web.scope"),
+            Some(("web".to_owned(), None))
+        );
+    }
+
+    #[test]
+    fn a_short_name_below_a_pod_is_a_container() {
+        assert_eq!(
+            found(&format!("/kubepods/besteffort/pod{UID}/falco-psp-test-1")),
+            Some(("falco-psp-test-1".to_owned(), Some(UID.to_owned())))
+        );
+    }
+
+    #[test]
+    fn what_is_no_container() {
+        for path in [
+            "",
+            "/",
+            "/init.scope",
+            "/system.slice/ssh.service",
+            "/user.slice/user-0.slice/session-1.scope",
+            "/kubepods/besteffort",
+            "/kubepods.slice/kubepods-besteffort.slice",
+            "/webserver",
+        ] {
+            assert_eq!(found(path), None, "{path}");
+        }
+        assert_eq!(found(&format!("/kubepods/besteffort/pod{UID}")), None);
+        assert_eq!(
+            found(&format!("/machine.slice/libpod-conmon-{ID}.scope")),
+            None
+        );
+        assert_eq!(found(&format!("/x/crio-conmon-{ID}.scope")), None);
+    }
+
+    #[test]
+    fn takes_the_hierarchy_that_tells_most() {
+        assert_eq!(path_of_proc("0::/kubepods/x\n"), Some("/kubepods/x"));
+        assert_eq!(
+            path_of_proc("9:name=systemd:/a\n8:pids:/kubepods/x\n1:cpu,cpuacct:/\n0::/\n"),
+            Some("/kubepods/x")
+        );
+        assert_eq!(path_of_proc("4:memory:/only\n0::/\n"), Some("/only"));
+        assert_eq!(path_of_proc("garbage"), None);
+        assert_eq!(path_of_proc("0::/a:b\n"), Some("/a:b"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(path in "[a-z0-9:/._-]{0,80}", text: String) {
+            let _ = found(&path);
+            let _ = path_of_proc(&text);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The containers of this node: which one a process belongs to, and what is known of it.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::sync::Arc;
+
+use falco_psp_common::record::namespace;
+
+use super::bundle::{self, Bundle};
+use super::cgroup::{self, ContainerRef};
+use super::host::HostNamespaces;
+use super::mountinfo::{self, Mount};
+use super::volumes::{self, MountFacts};
+use crate::container::{Container, Pod};
+use crate::event::Process;
+
+/// How many control groups are remembered before the memory is cleared and built anew.
+const MAX_CGROUPS: usize = 65_536;
+
+/// A container that is or was watched.
+#[derive(Debug)]
+pub struct Tracked {
+    /// What is known of it.
+    pub container: Arc<Container>,
+    /// The pod's pause container: no subject.
+    pub is_sandbox: bool,
+    /// The mount namespaces that programs of the workload were executed in.
+    mount_namespaces: HashSet<u32>,
+}
+
+impl Tracked {
+    /// Whether the workload executed a program in this mount namespace.
+    pub fn executed_in(&self, mnt_ns: u32) -> bool {
+        self.mount_namespaces.contains(&mnt_ns)
+    }
+}
+
+/// The containers of this node, by id.
+#[derive(Debug)]
+pub struct Containers {
+    host: HostNamespaces,
+    host_bounding_set: u64,
+    by_id: HashMap<String, Tracked>,
+    /// Control group → container; `None` for a group outside of any container.
+    by_cgroup: HashMap<u64, Option<ContainerRef>>,
+}
+
+impl Containers {
+    /// An empty table.
+    pub fn new(host: HostNamespaces) -> Self {
+        Self {
+            host,
+            host_bounding_set: host_bounding_set(),
+            by_id: HashMap::new(),
+            by_cgroup: HashMap::new(),
+        }
+    }
+
+    /// The container of a control group with this id and path. Without a path, or for the group 0,
+    /// which is unknown, the path is read from `/proc/PID/cgroup`. `settled` tells that the
+    /// process has been started as a whole, so that "no container" can be remembered: while a
+    /// runtime still sets up, its state directory may be missing.
+    pub fn identify(
+        &mut self,
+        cgroup_id: u64,
+        path: Option<String>,
+        pid: u32,
+        settled: bool,
+    ) -> Option<ContainerRef> {
+        if let Some(known) = self.by_cgroup.get(&cgroup_id)
+            && cgroup_id != 0
+        {
+            return known.clone();
+        }
+        let path = path.or_else(|| {
+            let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+            cgroup::path_of_proc(&text).map(str::to_owned)
+        })?;
+        let found = cgroup::identify(&path, cgroup::is_known_to_runtime);
+        if cgroup_id != 0 && (found.is_some() || settled) {
+            if self.by_cgroup.len() >= MAX_CGROUPS {
+                self.by_cgroup.clear();
+            }
+            self.by_cgroup.insert(cgroup_id, found.clone());
+        }
+        found
+    }
+
+    /// The container of this id, if one of its programs has been seen.
+    pub fn get(&self, id: &str) -> Option<&Tracked> {
+        self.by_id.get(id)
+    }
+
+    /// All containers whose programs have been seen, without sandboxes.
+    pub fn subjects(&self) -> impl Iterator<Item = &Arc<Container>> {
+        let tracked = self.by_id.values().filter(|tracked| !tracked.is_sandbox);
+        tracked.map(|tracked| &tracked.container)
+    }
+
+    /// Notes that a program of the workload was executed in mount namespace `mnt_ns`.
+    pub fn executed(&mut self, id: &str, mnt_ns: u32) {
+        if let Some(tracked) = self.by_id.get_mut(id) {
+            tracked.mount_namespaces.insert(mnt_ns);
+        }
+    }
+
+    /// Learns all there is to know of a container of which a first process is seen.
+    pub fn start(
+        &mut self,
+        found: &ContainerRef,
+        process: &Process,
+        namespaces: &[u32; namespace::COUNT],
+    ) -> &Tracked {
+        let bundle = bundle::find(&found.id);
+        let mounts = self.mount_facts(process.pid);
+        let is_sandbox = bundle.as_ref().is_some_and(|bundle| bundle.is_sandbox);
+        let container = self.assemble(found, bundle, mounts, process, namespaces);
+        let tracked = Tracked {
+            container: Arc::new(container),
+            is_sandbox,
+            mount_namespaces: HashSet::new(),
+        };
+        self.by_id
+            .entry(found.id.clone())
+            .insert_entry(tracked)
+            .into_mut()
+    }
+
+    fn assemble(
+        &self,
+        found: &ContainerRef,
+        bundle: Option<Bundle>,
+        mounts: Option<MountFacts>,
+        process: &Process,
+        namespaces: &[u32; namespace::COUNT],
+    ) -> Container {
+        let shares = |kind: usize| {
+            let inode = namespaces.get(kind).copied().filter(|inode| *inode != 0);
+            inode.map(|inode| inode == self.host.get(kind))
+        };
+        // Without a bundle: what makes a container privileged, as it can be seen from outside.
+        let looks_privileged = || {
+            let masks_proc = mounts.as_ref()?.masks_proc;
+            let bounding = process.capabilities.bounding;
+            let all = self.host_bounding_set & !bounding == 0;
+            Some(all && process.seccomp_mode == 0 && !masks_proc)
+        };
+        let privileged = match &bundle {
+            Some(bundle) => Some(bundle.privileged),
+            None => looks_privileged(),
+        };
+        let ordered_root = bundle.as_ref().map(|bundle| bundle.root_read_only);
+        let bundle = bundle.unwrap_or_default();
+        let pod_uid = found.pod_uid.clone().or(bundle.pod.uid);
+        let in_pod = pod_uid.is_some() || bundle.pod.name.is_some();
+        let (root_read_only, volumes) = match mounts {
+            Some(facts) => (facts.root_read_only.or(ordered_root), Some(facts.volumes)),
+            None => (ordered_root, ordered_root.map(|_| bundle.volumes)),
+        };
+        Container {
+            id: found.id.clone(),
+            name: bundle.name,
+            image: bundle.image,
+            pod: in_pod.then_some(Pod {
+                uid: pod_uid,
+                name: bundle.pod.name,
+                namespace: bundle.pod.namespace,
+            }),
+            privileged,
+            host_pid: shares(namespace::PID),
+            host_ipc: shares(namespace::IPC),
+            host_network: shares(namespace::NET),
+            root_read_only,
+            volumes,
+        }
+    }
+
+    /// Reads the mount table again, as process `pid` sees it. True if the container's volumes are
+    /// others now.
+    pub fn refresh_mounts(&mut self, id: &str, pid: u32) -> bool {
+        let Some(facts) = self.mount_facts(pid) else {
+            return false;
+        };
+        let Some(tracked) = self.by_id.get_mut(id) else {
+            return false;
+        };
+        if tracked.container.volumes.as_ref() == Some(&facts.volumes) {
+            return false;
+        }
+        Arc::make_mut(&mut tracked.container).volumes = Some(facts.volumes);
+        true
+    }
+
+    fn mount_facts(&self, pid: u32) -> Option<MountFacts> {
+        let own = mountinfo::read(pid)
+            .ok()
+            .filter(|table| !table.is_empty())?;
+        Some(volumes::find(
+            &own,
+            &host_mounts(),
+            volumes::fs_group_in(pid),
+        ))
+    }
+}
+
+/// The host's mount table: that of process 1 where this process sees it, or its own.
+fn host_mounts() -> Vec<Mount> {
+    let table = mountinfo::read(1).ok().filter(|table| !table.is_empty());
+    table
+        .or_else(|| mountinfo::read(std::process::id()).ok())
+        .unwrap_or_default()
+}
+
+/// The capabilities that a process on this host can have at all: a virtual machine or an outer
+/// container may withhold some, so "privileged" is not "all bits".
+fn host_bounding_set() -> u64 {
+    let bounding_set = |pid: &str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("CapBnd:"))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    };
+    bounding_set("1")
+        .or_else(|| bounding_set("self"))
+        .unwrap_or(u64::MAX)
+}

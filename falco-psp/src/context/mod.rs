@@ -1,0 +1,9 @@
+//! What surrounds an event: the container, its pod, its mounts, and the program of the process.
+
+pub mod bundle;
+pub mod cgroup;
+pub mod containers;
+pub mod host;
+pub mod mountinfo;
+pub mod processes;
+pub mod volumes;

@@ -1,0 +1,351 @@
+//! Which volumes a container has: read off its mount table and the host's.
+//!
+//! A mount is a volume if what is mounted can be reached on the host too. Most mounts of a
+//! container are not: its root, `/proc`, `/sys`, `/dev` and what masks parts of them belong to the
+//! container itself; `/etc/hosts` and the like are made by Kubernetes or the runtime for every
+//! container.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::mountinfo::Mount;
+use crate::container::Volume;
+
+/// What the mount table tells of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MountFacts {
+    /// Whether the root is mounted read-only.
+    pub root_read_only: Option<bool>,
+    /// The volumes.
+    pub volumes: Vec<Volume>,
+    /// Whether parts of `/proc` are covered, as runtimes do for all but privileged containers.
+    pub masks_proc: bool,
+}
+
+/// File systems that every container has its own mounts of. Without a pid or network namespace of
+/// its own a container shares `/proc` or `/sys` with the host, and yet they are no volumes.
+const PSEUDO: [&str; 6] = ["proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts"];
+/// Where those are mounted in every container.
+const PSEUDO_PLACES: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// Compares the mount table of a container with the host's. `fs_group` tells the group of the
+/// volume at a mount point.
+pub fn find(
+    container: &[Mount],
+    host: &[Mount],
+    fs_group: impl Fn(&str) -> Option<u32>,
+) -> MountFacts {
+    // A later mount at the same place covers an earlier one.
+    let root = container
+        .iter()
+        .rev()
+        .find(|mount| mount.mount_point == "/");
+    let mut facts = MountFacts {
+        root_read_only: root.map(|root| root.read_only),
+        ..MountFacts::default()
+    };
+    for mount in container {
+        if mount.mount_point != "/proc" && is_below(&mount.mount_point, "/proc") {
+            facts.masks_proc = true;
+        }
+        if mount.mount_point == "/" || root.is_some_and(|root| is_own(mount, root)) {
+            continue;
+        }
+        if is_pseudo(mount) {
+            continue;
+        }
+        let Some(host_path) = host_path(mount, host) else {
+            continue;
+        };
+        if let Some(volume_type) = volume_type(&host_path, &mount.mount_point) {
+            let fs_group = if volume_type == "hostPath" {
+                None
+            } else {
+                fs_group(&mount.mount_point)
+            };
+            facts.volumes.push(Volume {
+                volume_type,
+                host_path,
+                mount_path: mount.mount_point.clone(),
+                read_only: mount.read_only,
+                fs_group,
+            });
+        }
+    }
+    facts
+}
+
+/// The group of a directory that has the setgid bit, as process `pid` sees it.
+pub fn fs_group_in(pid: u32) -> impl Fn(&str) -> Option<u32> {
+    const SETGID: u32 = 0o2000;
+    move |path| {
+        let metadata = fs::metadata(format!("/proc/{pid}/root{path}")).ok()?;
+        (metadata.is_dir() && metadata.mode() & SETGID != 0).then(|| metadata.gid())
+    }
+}
+
+fn is_below(path: &str, parent: &str) -> bool {
+    path.strip_prefix(parent.trim_end_matches('/'))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A part of the container's own root, mounted once more.
+fn is_own(mount: &Mount, root: &Mount) -> bool {
+    mount.device == root.device && root.root != "/" && is_below(&mount.root, &root.root)
+        || (mount.device == root.device && mount.fs_type == "overlay")
+}
+
+fn is_pseudo(mount: &Mount) -> bool {
+    PSEUDO.contains(&mount.fs_type.as_str())
+        && PSEUDO_PLACES
+            .iter()
+            .any(|place| is_below(&mount.mount_point, place))
+}
+
+/// Where on the host the mounted directory is: at the host's mount of the same file system that
+/// holds it, the innermost if there are several.
+fn host_path(mount: &Mount, host: &[Mount]) -> Option<String> {
+    let holder = host
+        .iter()
+        .filter(|held| held.device == mount.device && is_below(&mount.root, &held.root))
+        .max_by_key(|held| held.root.trim_end_matches('/').len())?;
+    let rest = mount.root.strip_prefix(holder.root.trim_end_matches('/'))?;
+    let path = format!("{}{rest}", holder.mount_point.trim_end_matches('/'));
+    Some(match path.trim_end_matches('/') {
+        "" => "/".to_owned(),
+        path => path.to_owned(),
+    })
+}
+
+/// The volume type behind a path of the host, in the words of a PodSecurityPolicy; `None` for what
+/// Kubernetes or the runtime mounts into every container.
+pub fn volume_type(host_path: &str, mount_point: &str) -> Option<String> {
+    if let Some(inside_pod) = inside_pod_directory(host_path) {
+        return volume_type_of_kubelet(inside_pod);
+    }
+    let is_made_by_runtime = match mount_point {
+        "/etc/hosts" | "/etc/hostname" | "/etc/resolv.conf" | "/dev/shm" => {
+            is_runtime_directory(host_path)
+        }
+        _ => false,
+    };
+    // The host's own shared memory, for containers in its ipc namespace.
+    let is_host_shm = host_path == "/dev/shm" && mount_point == "/dev/shm";
+    (!is_made_by_runtime && !is_host_shm).then(|| "hostPath".to_owned())
+}
+
+/// The rest of a path below `<kubelet's root>/pods/<uid>/`.
+fn inside_pod_directory(host_path: &str) -> Option<&str> {
+    let (_, after) = host_path.split_once("/kubelet/pods/")?;
+    let (uid, rest) = after.split_once('/')?;
+    let is_uid = uid.len() >= 32 && uid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    is_uid.then_some(rest)
+}
+
+/// `etc-hosts`, `containers/…` (termination log), `volumes/<vendor>~<plugin>/<name>`,
+/// `volume-subpaths/<name>/…` (pkg/kubelet/kubelet_getters.go).
+fn volume_type_of_kubelet(inside_pod: &str) -> Option<String> {
+    let mut parts = inside_pod.split('/');
+    match parts.next()? {
+        "volumes" => {
+            let plugin = parts.next()?;
+            Some(match plugin.split_once('~') {
+                Some(("kubernetes.io", name)) => type_of_plugin(name),
+                // Any other vendor is a flex volume's.
+                _ => "flexVolume".to_owned(),
+            })
+        }
+        // A part of a volume whose type the path does not tell; the volume itself is mounted
+        // nowhere else in the container.
+        "volume-subpaths" => None,
+        _ => None,
+    }
+}
+
+/// The policy's word for a volume plugin (`pkg/volume/*`: their names without `kubernetes.io/`).
+fn type_of_plugin(plugin: &str) -> String {
+    match plugin {
+        "configmap" => "configMap",
+        "empty-dir" => "emptyDir",
+        "downward-api" => "downwardAPI",
+        "git-repo" => "gitRepo",
+        "aws-ebs" => "awsElasticBlockStore",
+        "azure-disk" => "azureDisk",
+        "azure-file" => "azureFile",
+        "cephfs" => "cephFS",
+        "gce-pd" => "gcePersistentDisk",
+        "portworx-volume" => "portworxVolume",
+        "scaleio" => "scaleIO",
+        "vsphere-volume" => "vsphereVolume",
+        "photon-pd" => "photonPersistentDisk",
+        // A persistent volume on a disk of the node: only a claim leads to it.
+        "local-volume" => "persistentVolumeClaim",
+        other => other,
+    }
+    .to_owned()
+}
+
+/// Where containerd, Docker, CRI-O and podman keep the files that they mount into every container.
+fn is_runtime_directory(host_path: &str) -> bool {
+    ["/sandboxes/", "/docker/containers/", "/overlay-containers/"]
+        .iter()
+        .any(|part| host_path.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::mountinfo::parse;
+
+    const HOST: &str = "\
+22 27 0:21 / /proc rw - proc proc rw
+23 27 0:22 / /sys rw - sysfs sysfs rw
+24 27 0:6 / /dev rw - devtmpfs devtmpfs rw
+27 0 254:0 / / rw - ext4 /dev/vda rw
+28 27 254:1 / /data rw - ext4 /dev/vdb rw
+29 27 0:50 / /var/lib/kubelet/pods/0b4f5c1e-2b7a-4f52-9c4e-0a1b2c3d4e5f/volumes/kubernetes.io~empty-dir/cache rw - tmpfs tmpfs rw
+30 24 0:23 / /dev/shm rw - tmpfs tmpfs rw
+";
+    const KUBELET: &str = "/var/lib/kubelet/pods/0b4f5c1e-2b7a-4f52-9c4e-0a1b2c3d4e5f";
+
+    /// The types and host paths of the volumes of a container with these further mounts.
+    fn volumes(lines: &[String]) -> Vec<(String, String, bool)> {
+        let mut table = "\
+323 300 0:60 / / rw - overlay overlay rw,lowerdir=x
+324 323 0:61 / /proc rw - proc proc rw
+325 323 0:62 / /dev rw - tmpfs tmpfs rw
+326 325 0:63 / /dev/pts rw - devpts devpts rw
+327 325 0:59 / /dev/mqueue rw - mqueue mqueue rw
+328 323 0:22 / /sys ro - sysfs sysfs ro
+329 328 0:30 /kubepods/x /sys/fs/cgroup/pids ro - cgroup cgroup rw,pids
+330 324 0:62 /null /proc/kcore rw - tmpfs tmpfs rw
+331 324 0:61 /sys /proc/sys ro - proc proc rw
+332 324 0:70 / /proc/acpi ro - tmpfs tmpfs ro
+"
+        .to_owned();
+        for line in lines {
+            table += line;
+            table.push('\n');
+        }
+        let facts = find(&parse(table.as_bytes()), &parse(HOST.as_bytes()), |_| None);
+        let volumes = facts.volumes.into_iter();
+        volumes
+            .map(|volume| (volume.volume_type, volume.host_path, volume.read_only))
+            .collect()
+    }
+
+    fn mount(device: &str, root: &str, place: &str, options: &str) -> String {
+        format!("400 323 {device} {root} {place} {options} - ext4 /dev/vda rw")
+    }
+
+    #[test]
+    fn a_plain_container_has_none() {
+        assert_eq!(volumes(&[]), []);
+    }
+
+    #[test]
+    fn host_paths_are_told_as_the_host_knows_them() {
+        let found = volumes(&[
+            mount("254:0", "/etc", "/host/etc", "rw"),
+            mount("254:1", "/logs", "/logs", "ro"),
+            mount("254:0", "/", "/host", "ro"),
+            "401 323 0:21 / /host/proc ro - proc proc rw".to_owned(),
+            "402 323 0:6 / /dev rw - devtmpfs devtmpfs rw".to_owned(),
+        ]);
+        let path = |path: &str, ro| ("hostPath".to_owned(), path.to_owned(), ro);
+        assert_eq!(
+            found,
+            [
+                path("/etc", false),
+                path("/data/logs", true),
+                path("/", true),
+                path("/proc", true),
+                path("/dev", false)
+            ]
+        );
+    }
+
+    #[test]
+    fn what_kubernetes_and_the_runtime_make_is_no_volume() {
+        let sandbox = "/var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes/ab";
+        let run = "/run/containerd/io.containerd.grpc.v1.cri/sandboxes/ab/shm";
+        assert_eq!(
+            volumes(&[
+                mount("254:0", &format!("{KUBELET}/etc-hosts"), "/etc/hosts", "rw"),
+                mount(
+                    "254:0",
+                    &format!("{KUBELET}/containers/c/1"),
+                    "/dev/termination-log",
+                    "rw"
+                ),
+                mount(
+                    "254:0",
+                    &format!("{sandbox}/hostname"),
+                    "/etc/hostname",
+                    "rw"
+                ),
+                mount(
+                    "254:0",
+                    &format!("{sandbox}/resolv.conf"),
+                    "/etc/resolv.conf",
+                    "rw"
+                ),
+                mount("254:0", run, "/dev/shm", "rw"),
+                "403 323 0:23 / /dev/shm rw - tmpfs tmpfs rw".to_owned(),
+            ]),
+            []
+        );
+    }
+
+    #[test]
+    fn kubelet_volumes_have_their_type() {
+        let of =
+            |plugin: &str, ro| mount("254:0", &format!("{KUBELET}/volumes/{plugin}/v"), "/v", ro);
+        let found = volumes(&[
+            of("kubernetes.io~configmap", "ro"),
+            of("kubernetes.io~projected", "ro"),
+            of("kubernetes.io~secret", "ro"),
+            of("kubernetes.io~downward-api", "ro"),
+            of("kubernetes.io~cephfs", "rw"),
+            of("acme~lvm", "rw"),
+            "404 323 0:50 / /cache rw - tmpfs tmpfs rw".to_owned(),
+        ]);
+        let types: Vec<&str> = found.iter().map(|volume| volume.0.as_str()).collect();
+        assert_eq!(
+            types,
+            [
+                "configMap",
+                "projected",
+                "secret",
+                "downwardAPI",
+                "cephFS",
+                "flexVolume",
+                "emptyDir"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_bind_of_the_own_root_is_no_volume() {
+        let host = parse(HOST.as_bytes());
+        let own = "\
+323 300 254:0 /srv/c/rootfs / rw - ext4 /dev/vda rw
+324 323 254:0 /srv/c/rootfs/etc /mnt rw - ext4 /dev/vda rw
+325 323 254:0 /srv/other /mnt2 rw - ext4 /dev/vda rw
+";
+        let facts = find(&parse(own.as_bytes()), &host, |_| None);
+        let paths: Vec<&str> = facts.volumes.iter().map(|v| v.host_path.as_str()).collect();
+        assert_eq!(paths, ["/srv/other"]);
+        assert_eq!(facts.root_read_only, Some(false));
+        assert!(!facts.masks_proc);
+    }
+
+    #[test]
+    fn a_name_like_kubernetes_own_does_not_hide_a_host_path() {
+        // `/etc/hosts` from elsewhere is the workload's wish.
+        let found = volumes(&[mount("254:0", "/root/hosts", "/etc/hosts", "rw")]);
+        assert_eq!(found.len(), 1);
+        let found = volumes(&[mount("254:0", "/srv/kubelet/pods/x/etc-hosts", "/h", "rw")]);
+        assert_eq!(found.len(), 1);
+    }
+}

@@ -4,14 +4,20 @@
 //! goes one way: `sources` give events, `context` adds the container, `rules` judge, `outputs`
 //! tell.
 
+pub mod agent;
+pub mod cli;
 pub mod container;
 pub mod context;
 pub mod control;
 pub mod convert;
 pub mod diagnostic;
+pub mod doctor;
 pub mod event;
 pub mod fields;
+pub mod outputs;
 pub mod psp;
+pub mod report;
 pub mod rules;
 pub mod sources;
+pub mod watch;
 pub mod yaml;

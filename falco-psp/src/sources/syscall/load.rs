@@ -127,18 +127,22 @@ pub const HOOKS: &[Hook] = &[
     },
 ];
 
+/// The reading end of the ring, with the flag that tells the programs that the reader sleeps.
+pub struct RingEnd {
+    /// The ring of records.
+    pub ring: RingBuf<MapData>,
+    /// One number: 1 while the reader sleeps.
+    pub reader_asleep: Array<MapData, u32>,
+}
+
 /// The kernel side, at work. Dropping it detaches all programs.
 pub struct KernelSide {
     /// The programs; `None` after they were detached.
     ebpf: Option<Ebpf>,
-    /// The ring of records.
-    pub ring: RingBuf<MapData>,
+    ring: Option<RingEnd>,
     /// The ledger.
     pub ledger: PerCpuArray<MapData, u64>,
-    /// How often each posture came again.
-    pub postures: PerCpuHashMap<MapData, u64, u64>,
-    /// Tells the programs that the reader sleeps.
-    pub reader_asleep: Array<MapData, u32>,
+    postures: PerCpuHashMap<MapData, u64, u64>,
     /// The hooks in use.
     pub hooks: Vec<Hook>,
     /// Members that this kernel lacks, with what cannot be told without them.
@@ -238,14 +242,33 @@ impl KernelSide {
             }
         }
         Ok(Self {
-            ring: take(&mut ebpf, "RING")?,
+            ring: Some(RingEnd {
+                ring: take(&mut ebpf, "RING")?,
+                reader_asleep: take(&mut ebpf, "READER_ASLEEP")?,
+            }),
             ledger: take(&mut ebpf, "LEDGER")?,
             postures: take(&mut ebpf, "POSTURES")?,
-            reader_asleep: take(&mut ebpf, "READER_ASLEEP")?,
             ebpf: Some(ebpf),
             hooks,
             missing,
         })
+    }
+
+    /// The reading end of the ring; it has one reader.
+    ///
+    /// # Errors
+    /// It has been taken before.
+    pub fn take_ring(&mut self) -> Result<RingEnd, LoadError> {
+        let taken = || LoadError::Ring(io::Error::from(io::ErrorKind::ResourceBusy));
+        self.ring.take().ok_or_else(taken)
+    }
+
+    /// How often each posture came again after it was sent.
+    pub fn repeats(&self) -> impl Iterator<Item = (u64, u64)> {
+        let entries = self.postures.iter().filter_map(Result::ok);
+        entries
+            .map(|(posture, counts)| (posture, counts.iter().sum()))
+            .filter(|(_, times)| *times > 0)
     }
 
     /// Detaches all programs: nothing more comes into the ring.

@@ -3,6 +3,8 @@
 pub mod btf;
 pub mod calls;
 pub mod decode;
+pub mod ledger;
 pub mod load;
 pub mod object;
 pub mod offsets;
+pub mod reader;

@@ -1,0 +1,348 @@
+//! The agent: takes events from their source, adds what surrounds them, has the rules judge them
+//! and tells what they find. It owns all that changes while it runs.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::sync::Arc;
+
+use falco_psp_common::record::{Kind, flags};
+use jiff::tz::TimeZone;
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::Map;
+
+use crate::container::Container;
+use crate::context::cgroup::ContainerRef;
+use crate::context::containers::Containers;
+use crate::context::host::HostNamespaces;
+use crate::context::processes::{self, Programs};
+use crate::event::{Activity, Event, Process};
+use crate::outputs::alert::{Alert, Format};
+use crate::outputs::stdout::Stdout;
+use crate::report::tally::{Tally, Violation};
+use crate::rules::{Rule, RuleSet};
+use crate::sources::syscall::calls;
+use crate::sources::syscall::decode::Record;
+
+/// What became of the records that the agent took from the ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fates {
+    /// Judged by the rules.
+    pub judged: u64,
+    /// A runtime's work in setting a container up.
+    pub set_up: u64,
+    /// Of a process in no container that is known as one.
+    pub no_container: u64,
+    /// Of a pod's sandbox.
+    pub sandbox: u64,
+    /// Records that made no sense.
+    pub undecodable: u64,
+    /// Processes of containers that the first scan could not read.
+    pub unreadable: u64,
+}
+
+/// How alerts are told.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling {
+    /// Text or JSON.
+    pub format: Format,
+    /// Every violation, not only the first of its kind.
+    pub all: bool,
+}
+
+/// The agent at work.
+pub struct Agent {
+    rules: RuleSet,
+    telling: Telling,
+    host_mnt_ns: u32,
+    containers: Containers,
+    programs: Programs,
+    stdout: Stdout,
+    hostname: String,
+    zone: TimeZone,
+    number: u64,
+    /// What was found.
+    pub tally: Tally,
+    /// What became of the records.
+    pub fates: Fates,
+}
+
+impl Agent {
+    /// An agent that judges by `rules`.
+    ///
+    /// # Errors
+    /// The thread that writes alerts cannot be started.
+    pub fn new(rules: RuleSet, telling: Telling, host: HostNamespaces) -> io::Result<Self> {
+        Ok(Self {
+            rules,
+            telling,
+            host_mnt_ns: host.get(falco_psp_common::record::namespace::MNT),
+            containers: Containers::new(host),
+            programs: Programs::default(),
+            stdout: Stdout::start()?,
+            hostname: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+            zone: TimeZone::system(),
+            number: 0,
+            tally: Tally::default(),
+            fates: Fates::default(),
+        })
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// The containers whose programs have been seen.
+    pub fn containers(&self) -> impl Iterator<Item = &Arc<Container>> {
+        self.containers.subjects()
+    }
+
+    /// Judges the containers that run already: each as a whole, then each of its processes.
+    pub fn scan(&mut self) {
+        let found = processes::scan(self.host_mnt_ns, &mut self.fates.unreadable);
+        let now = now_ns();
+        for process in found {
+            let pid = process.process.pid;
+            let Some(container) = self.containers.identify(0, process.cgroup, pid, true) else {
+                self.fates.no_container += 1;
+                continue;
+            };
+            if !process.executed_inside {
+                self.fates.set_up += 1;
+                continue;
+            }
+            self.programs.remember(&process.process);
+            let process_state = Arc::new(process.process);
+            self.start_container(&container, &process_state, &process.namespaces, now);
+            let mnt_ns = process.namespaces[falco_psp_common::record::namespace::MNT];
+            self.containers.executed(&container.id, mnt_ns);
+            self.judge(&container.id, Activity::Exec, process_state, now, 0);
+        }
+    }
+
+    /// Takes one record from the ring.
+    pub fn take(&mut self, bytes: &[u8]) {
+        let record = match Record::decode(bytes) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::warn!(%error, "a record from the kernel makes no sense");
+                self.fates.undecodable += 1;
+                return;
+            }
+        };
+        let fixed = &record.fixed;
+        let settled = record.kind == Kind::Exec;
+        let path = record.cgroup_path();
+        let Some(container) = self.containers.identify(fixed.cgroup_id, path, fixed.pid, settled)
+        else {
+            self.fates.no_container += 1;
+            return;
+        };
+        if !self.is_workload(&record, &container) {
+            self.fates.set_up += 1;
+            return;
+        }
+        let mut process = process_of(&record);
+        if record.kind == Kind::Exec {
+            self.programs.remember(&process);
+        } else {
+            self.programs.complete(&mut process);
+        }
+        let process = Arc::new(process);
+        let time_ns = epoch_ns(fixed.time_ns);
+        self.start_container(&container, &process, &fixed.namespaces, time_ns);
+        self.containers.executed(&container.id, record.mnt_ns());
+        let Some(activity) = activity_of(&record) else {
+            self.fates.undecodable += 1;
+            return;
+        };
+        let changed = matches!(activity, Activity::Mount { result, .. } if result >= 0)
+            && self.containers.refresh_mounts(&container.id, fixed.pid);
+        if changed {
+            self.judge(&container.id, Activity::Container, Arc::clone(&process), time_ns, 0);
+        }
+        self.judge(&container.id, activity, process, time_ns, fixed.posture);
+    }
+
+    /// Adds the `times` that the kernel saw a posture again after it was sent.
+    pub fn repeated(&mut self, posture: u64, times: u64) {
+        self.tally.repeated(posture, times);
+    }
+
+    /// Tells that events were lost: whoever reads the alerts must know that they have holes.
+    pub fn tell_loss(&mut self, lost: u64) {
+        self.stdout.send(
+            Alert {
+                time_ns: now_ns(),
+                rule: "Falco internal: syscall event drop".to_owned(),
+                priority: "Critical",
+                output: format!("{lost} system call events were lost: violations may be missing"),
+                output_fields: Map::from_iter([("n_drops".to_owned(), lost.into())]),
+                source: "internal",
+                tags: Vec::new(),
+            }
+            .line(self.telling.format, &self.hostname, &self.zone),
+        );
+    }
+
+    /// Writes all alerts that are still queued; how many could not be written.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn finish(&mut self) -> io::Result<u64> {
+        self.stdout.finish()
+    }
+
+    /// A runtime sets a container up inside the container's own namespaces. What tells its work
+    /// from the workload's is where the running program came from: the workload's was loaded from
+    /// a mount of the container.
+    fn is_workload(&self, record: &Record<'_>, container: &ContainerRef) -> bool {
+        let program = record.fixed.program_mnt_ns;
+        if program == 0 {
+            // No mount holds the program: it was executed inside, or by the runtime before it
+            // entered.
+            return record.kind == Kind::Exec || record.has(flags::EXECUTED_INSIDE);
+        }
+        let tracked = self.containers.get(&container.id);
+        program == record.mnt_ns() || tracked.is_some_and(|tracked| tracked.executed_in(program))
+    }
+
+    /// Learns of a container at its first process, and judges it as a whole.
+    fn start_container(
+        &mut self,
+        found: &ContainerRef,
+        process: &Arc<Process>,
+        namespaces: &[u32; falco_psp_common::record::namespace::COUNT],
+        time_ns: u64,
+    ) {
+        if self.containers.get(&found.id).is_none() {
+            self.containers.start(found, process, namespaces);
+            self.judge(&found.id, Activity::Container, Arc::clone(process), time_ns, 0);
+        }
+    }
+
+    fn judge(
+        &mut self,
+        container_id: &str,
+        activity: Activity,
+        process: Arc<Process>,
+        time_ns: u64,
+        posture: u64,
+    ) {
+        let Some(tracked) = self.containers.get(container_id) else {
+            return;
+        };
+        if tracked.is_sandbox {
+            self.fates.sandbox += 1;
+            return;
+        }
+        self.fates.judged += 1;
+        self.number += 1;
+        let event = Event {
+            number: self.number,
+            time_ns,
+            activity,
+            process,
+            container: Arc::clone(&tracked.container),
+        };
+        let container = self.tally.container(container_id);
+        for (index, rule) in self.rules.matching(&event) {
+            let violation = Violation {
+                rule: index,
+                container,
+                facts: facts(rule, &event),
+            };
+            let told = self.tally.count(violation, posture);
+            if told || self.telling.all {
+                let line = alert(rule, &event).line(self.telling.format, &self.hostname, &self.zone);
+                self.stdout.send(line);
+            }
+        }
+    }
+}
+
+/// Hash of what makes one violation of a rule differ from another: the values that the rule's
+/// condition reads, and the program, unless the container as a whole is judged.
+fn facts(rule: &Rule, event: &Event) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for field in rule.condition_fields() {
+        field.extract(event, |value| value.hash(&mut hasher));
+        hasher.write_u8(0);
+    }
+    if event.activity != Activity::Container {
+        event.process.executable.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn alert(rule: &Rule, event: &Event) -> Alert {
+    Alert {
+        time_ns: event.time_ns,
+        rule: rule.name.clone(),
+        priority: rule.priority.word(),
+        output: rule.output.text(event),
+        output_fields: rule.output.fields(event),
+        source: "syscall",
+        tags: rule.tags.clone(),
+    }
+}
+
+fn process_of(record: &Record<'_>) -> Process {
+    let fixed = &record.fixed;
+    let is_exec = record.kind == Kind::Exec;
+    Process {
+        pid: fixed.pid,
+        tid: fixed.tid,
+        parent_pid: fixed.parent_pid,
+        virtual_pid: fixed.virtual_pid,
+        start_ns: fixed.start_ns,
+        name: record.comm(),
+        executable: is_exec.then(|| record.path()).flatten(),
+        arguments: is_exec.then(|| record.arguments()).flatten(),
+        users: record.users(),
+        groups: record.groups(),
+        supplementary_groups: record.supplementary_groups(),
+        capabilities: record.capabilities(),
+        no_new_privs: record.has(flags::NO_NEW_PRIVS),
+        seccomp_mode: fixed.seccomp_mode,
+        gained_privileges: record.gained_privileges(),
+    }
+}
+
+fn activity_of(record: &Record<'_>) -> Option<Activity> {
+    let result = record.fixed.result;
+    Some(match record.kind {
+        Kind::Exec => Activity::Exec,
+        Kind::Credentials => Activity::Credentials {
+            call: calls::name(record.fixed.call)?,
+            result,
+        },
+        Kind::Mount => Activity::Mount {
+            call: calls::name(record.fixed.call)?,
+            result,
+            source: record.path().unwrap_or_default(),
+            target: record.target().unwrap_or_default(),
+            fs_type: record.fs_type().unwrap_or_default(),
+        },
+    })
+}
+
+fn clock_ns(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+fn now_ns() -> u64 {
+    clock_ns(ClockId::Realtime)
+}
+
+/// Nanoseconds since boot as nanoseconds since the epoch. Asked anew for each event, so that a
+/// clock that is set meanwhile does no lasting harm; both calls stay in user space (vDSO).
+fn epoch_ns(boot_ns: u64) -> u64 {
+    let boot_now = clock_ns(ClockId::Boottime);
+    now_ns().saturating_sub(boot_now.saturating_sub(boot_ns))
+}

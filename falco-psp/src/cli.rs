@@ -1,0 +1,147 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Shows what a Kubernetes PodSecurityPolicy would break before anyone enforces it.
+///
+/// Reads the policy, turns it into Falco rules, and judges by them what the containers of this
+/// node do. It never blocks anything and never installs a policy.
+///
+/// Exit code of a run with --duration: 0 nothing found, 2 violations found, 1 an error.
+#[derive(Debug, Parser)]
+#[command(name = "falco-psp", version, args_conflicts_with_subcommands = true)]
+#[command(subcommand_negates_reqs = true)]
+pub struct Cli {
+    /// What to do other than watching.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to watch.
+    #[command(flatten)]
+    pub watch: Watch,
+}
+
+/// What can be done besides watching.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Prints the Falco rules that a policy becomes
+    Convert {
+        /// The policy
+        policy: PathBuf,
+    },
+    /// Tells what this machine can observe, by which hook, and what is missing
+    Doctor,
+}
+
+/// How to watch.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// The candidate policy: a PodSecurityPolicy in YAML or JSON
+    #[arg(long, value_name = "FILE", required = true)]
+    pub psp: Option<PathBuf>,
+    /// Also write the rules that the policy becomes to this file
+    #[arg(long, alias = "psp_save", value_name = "FILE")]
+    pub psp_save: Option<PathBuf>,
+    /// Print alerts as JSON, one object a line, with Falco's keys
+    #[arg(long)]
+    pub json: bool,
+    /// Stop after this time: 10s, 5m, 1h30m [default: run until Ctrl-C]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Print every violation, not only the first of its kind
+    #[arg(long)]
+    pub all: bool,
+    /// Size of the ring between kernel and agent in KiB; a power of two
+    #[arg(long, value_name = "KIB", default_value_t = 4096, value_parser = ring_size)]
+    pub ring_size: u32,
+    /// Tell more of what happens; -vv tells most
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// A time span as people write it: `10s`, `5m`, `1h30m`, or a number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let advice = || format!("\"{text}\" is no time span; write it like 10s, 5m or 1h30m");
+    if let Ok(seconds) = text.parse::<u32>() {
+        return positive(Duration::from_secs(seconds.into()), advice);
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, after) = rest.split_at(digits);
+        let unit = after.len() - after.trim_start_matches(|c: char| c.is_alphabetic()).len();
+        let (unit, after) = after.split_at(unit);
+        let number: u32 = number.parse().map_err(|_| advice())?;
+        let scale = match unit {
+            "ms" => Duration::from_millis(1),
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_secs(60),
+            "h" => Duration::from_secs(3600),
+            _ => return Err(advice()),
+        };
+        let part = scale.checked_mul(number).ok_or_else(advice)?;
+        total = total.checked_add(part).ok_or_else(advice)?;
+        rest = after;
+    }
+    positive(total, advice)
+}
+
+fn positive(span: Duration, advice: impl Fn() -> String) -> Result<Duration, String> {
+    if span.is_zero() {
+        return Err(advice());
+    }
+    Ok(span)
+}
+
+fn ring_size(text: &str) -> Result<u32, String> {
+    let kib: u32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    // The kernel wants a power of two of at least a page; the upper bound is the kernel's for
+    // rings that are mapped twice.
+    if !kib.is_power_of_two() || !(64..=1_048_576).contains(&kib) {
+        return Err("not a power of two from 64 to 1048576".to_owned());
+    }
+    Ok(kib)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn time_spans() {
+        let seconds = |text| duration(text).map(|span| span.as_secs_f64());
+        assert_eq!(seconds("10s"), Ok(10.0));
+        assert_eq!(seconds("90"), Ok(90.0));
+        assert_eq!(seconds("1h30m"), Ok(5400.0));
+        assert_eq!(seconds("500ms"), Ok(0.5));
+        for bad in ["", "0", "0s", "s", "10x", "10 s", "-5s", "1h30", "99999999999h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn both_spellings_of_psp_save() {
+        for flag in ["--psp-save", "--psp_save"] {
+            let cli = Cli::try_parse_from(["falco-psp", "--psp", "p.yaml", flag, "r.yaml"]);
+            assert_eq!(cli.unwrap().watch.psp_save, Some(PathBuf::from("r.yaml")));
+        }
+    }
+
+    #[test]
+    fn ring_sizes() {
+        assert_eq!(ring_size("4096"), Ok(4096));
+        for bad in ["0", "3", "1000", "99999999999", "x"] {
+            assert!(ring_size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Where alerts go.
+
+pub mod alert;
+pub mod stdout;

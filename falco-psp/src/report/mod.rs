@@ -1,0 +1,4 @@
+//! What a run found.
+
+pub mod summary;
+pub mod tally;

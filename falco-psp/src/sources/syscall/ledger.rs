@@ -1,0 +1,98 @@
+//! The kernel side's ledger: what became of every event that a hook saw.
+
+use std::fmt;
+
+use aya::maps::{MapData, MapError, PerCpuArray};
+use falco_psp_common::ledger::{Fate, slot};
+use falco_psp_common::record::Kind;
+
+/// Counts of one kind of event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// What the hook saw.
+    pub seen: u64,
+    /// Not in a container.
+    pub filtered: u64,
+    /// Repeats of a posture that has been sent.
+    pub deduplicated: u64,
+    /// Handed to the ring.
+    pub sent: u64,
+    /// No room in the ring.
+    pub ring_full: u64,
+    /// Kernel memory that could not be read.
+    pub read_failed: u64,
+}
+
+impl Counts {
+    /// Events that no rule will ever see.
+    pub fn lost(&self) -> u64 {
+        self.ring_full + self.read_failed
+    }
+
+    /// Events that are in no column: 0, or the ledger is wrong. (While the hooks run, events on
+    /// their way show here.)
+    pub fn unaccounted(&self) -> i128 {
+        let told = self.filtered + self.deduplicated + self.sent + self.lost();
+        i128::from(self.seen) - i128::from(told)
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "seen {}, filtered {}, deduplicated {}, sent {}, lost {}",
+            self.seen,
+            self.filtered,
+            self.deduplicated,
+            self.sent,
+            self.lost()
+        )
+    }
+}
+
+/// Reads the ledger: the counts of each kind.
+///
+/// # Errors
+/// The map cannot be read.
+pub fn read(map: &PerCpuArray<MapData, u64>) -> Result<Vec<(Kind, Counts)>, MapError> {
+    let sum = |kind, fate| -> Result<u64, MapError> {
+        Ok(map.get(&slot(kind, fate), 0)?.iter().sum())
+    };
+    Kind::ALL
+        .into_iter()
+        .map(|kind| {
+            let counts = Counts {
+                seen: sum(kind, Fate::Seen)?,
+                filtered: sum(kind, Fate::Filtered)?,
+                deduplicated: sum(kind, Fate::Deduplicated)?,
+                sent: sum(kind, Fate::Sent)?,
+                ring_full: sum(kind, Fate::RingFull)?,
+                read_failed: sum(kind, Fate::ReadFailed)?,
+            };
+            Ok((kind, counts))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_is_in_one_column() {
+        let counts = Counts {
+            seen: 10,
+            filtered: 1,
+            deduplicated: 2,
+            sent: 3,
+            ring_full: 1,
+            read_failed: 2,
+        };
+        assert_eq!(counts.unaccounted(), 1);
+        assert_eq!(
+            counts.to_string(),
+            "seen 10, filtered 1, deduplicated 2, sent 3, lost 3"
+        );
+    }
+}

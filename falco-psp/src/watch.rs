@@ -200,6 +200,8 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
             ready = reader.wait() => ready.map_err(system("wait for the ring"))?,
         }
         reader.drain(BATCH, |record| agent.take(record));
+        #[cfg(feature = "debug-log")]
+        kernel.flush_log();
         if last_look.elapsed() >= LEDGER_TICK {
             last_look = Instant::now();
             let lost = lost(&kernel);

@@ -60,6 +60,15 @@ pub(crate) fn calls(context: BtfTracePointContext) -> i32 {
     if record(&task, kind, registers as Address, scratch).is_none() {
         emit::count(kind, Fate::ReadFailed);
     }
+    #[cfg(feature = "debug-log")]
+    aya_log_ebpf::debug!(
+        &context,
+        "call {} returned {}: pid {} in mount namespace {}",
+        call,
+        result,
+        scratch.fixed.pid,
+        task.mnt_ns
+    );
     0
 }
 

@@ -44,6 +44,14 @@ pub(crate) fn exec(context: BtfTracePointContext) -> i32 {
     if record(&task, binprm as Address, scratch).is_none() {
         emit::count(Kind::Exec, Fate::ReadFailed);
     }
+    #[cfg(feature = "debug-log")]
+    aya_log_ebpf::debug!(
+        &context,
+        "exec: pid {} in mount namespace {}, program from {}",
+        scratch.fixed.pid,
+        task.mnt_ns,
+        scratch.fixed.program_mnt_ns
+    );
     0
 }
 

@@ -140,6 +140,8 @@ pub struct KernelSide {
     /// The programs; `None` after they were detached.
     ebpf: Option<Ebpf>,
     ring: Option<RingEnd>,
+    #[cfg(feature = "debug-log")]
+    logger: Option<Logger>,
     /// The ledger.
     pub ledger: PerCpuArray<MapData, u64>,
     postures: PerCpuHashMap<MapData, u64, u64>,
@@ -242,6 +244,8 @@ impl KernelSide {
             }
         }
         Ok(Self {
+            #[cfg(feature = "debug-log")]
+            logger: start_logger(&mut ebpf),
             ring: Some(RingEnd {
                 ring: take(&mut ebpf, "RING")?,
                 reader_asleep: take(&mut ebpf, "READER_ASLEEP")?,
@@ -263,6 +267,14 @@ impl KernelSide {
         self.ring.take().ok_or_else(taken)
     }
 
+    /// Passes on what the kernel side has logged.
+    #[cfg(feature = "debug-log")]
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+
     /// How often each posture came again after it was sent.
     pub fn repeats(&self) -> impl Iterator<Item = (u64, u64)> {
         let entries = self.postures.iter().filter_map(Result::ok);
@@ -275,6 +287,18 @@ impl KernelSide {
     pub fn disarm(&mut self) {
         self.ebpf = None;
     }
+}
+
+#[cfg(feature = "debug-log")]
+type Logger = aya_log::EbpfLogger<&'static dyn log::Log>;
+
+/// The kernel side logs only if it was built for it.
+#[cfg(feature = "debug-log")]
+fn start_logger(ebpf: &mut Ebpf) -> Option<Logger> {
+    let logger = Logger::init(ebpf);
+    logger
+        .inspect_err(|error| tracing::warn!(%error, "the kernel object does not log"))
+        .ok()
 }
 
 fn attach(ebpf: &mut Ebpf, hook: &Hook, types: &KernelBtf) -> Result<(), LoadError> {

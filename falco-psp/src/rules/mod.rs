@@ -1,1 +1,4 @@
 //! .
+pub mod ast;
+pub mod parse;
+pub mod print;

@@ -175,6 +175,7 @@ impl Macros {
             macros: self,
             stack,
             parts: 0,
+            too_large: false,
             problems: Vec::new(),
             complete: true,
         };
@@ -192,6 +193,7 @@ struct Inliner<'a> {
     /// The macros that are being filled in.
     stack: Vec<usize>,
     parts: usize,
+    too_large: bool,
     problems: Vec<Problem>,
     complete: bool,
 }
@@ -218,14 +220,12 @@ impl Inliner<'_> {
     fn name(&mut self, name: &Name, before: usize, depth: usize) -> Expr {
         self.parts += 1;
         let unresolved = Expr::Macro(name.clone());
-        if self.parts > MAX_PARTS || depth > MAX_DEPTH {
-            if self.complete {
-                self.fail(Problem::new(
-                    name.at,
-                    "the condition is too large or nested too deep when its macros are filled in",
-                ));
+        if self.parts > MAX_PARTS {
+            if !self.too_large {
+                self.too_large = true;
+                let message = "the condition is too large when its macros are filled in";
+                self.fail(Problem::new(name.at, message));
             }
-            self.complete = false;
             return unresolved;
         }
         let found = self.macros.by_name.get(&name.name).copied();
@@ -252,6 +252,13 @@ impl Inliner<'_> {
             self.complete = false;
             return unresolved;
         };
+        if depth + condition.depth() > MAX_DEPTH {
+            let message = format!(
+                "the condition is nested more than {MAX_DEPTH} deep when its macros are filled in"
+            );
+            self.fail(Problem::new(name.at, message));
+            return unresolved;
+        }
         self.stack.push(index);
         let expr = self.expr(condition, found.last, depth);
         self.stack.pop();

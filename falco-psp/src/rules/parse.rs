@@ -65,7 +65,9 @@ pub(super) fn parse_numbered(text: &str, number: u32) -> Result<Expr, ParseError
         Ok(expr)
     } else {
         let found = parser.found();
-        Err(parser.error(format!("expected \"and\", \"or\" or the end, found {found}")))
+        Err(parser.error(format!(
+            "expected \"and\", \"or\" or the end, found {found}"
+        )))
     }
 }
 
@@ -168,10 +170,12 @@ impl<'a> Parser<'a> {
 
     /// Takes a word if a blank, a `(` or the end follows it.
     fn take_keyword(&mut self, word: &str) -> bool {
-        let found = self
-            .rest()
-            .strip_prefix(word)
-            .is_some_and(|after| after.bytes().next().is_none_or(|b| is_blank(b) || b == b'('));
+        let found = self.rest().strip_prefix(word).is_some_and(|after| {
+            after
+                .bytes()
+                .next()
+                .is_none_or(|b| is_blank(b) || b == b'(')
+        });
         if found {
             self.at += word.len();
         }
@@ -237,9 +241,7 @@ impl<'a> Parser<'a> {
         if word.is_empty() || matches!(word, "and" | "or" | "not") {
             self.at = at.offset as usize;
             let found = self.found();
-            return Err(self.error(format!(
-                "expected a field, a macro or \"(\", found {found}"
-            )));
+            return Err(self.error(format!("expected a field, a macro or \"(\", found {found}")));
         }
         if self.peek() == Some(b'(') && FUNCTIONS.contains(&word) {
             self.at = at.offset as usize;

@@ -4,7 +4,7 @@ use super::glob::{Glob, is_glob};
 
 /// A set of whole numbers, given as ranges in any order, which may overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IntSet {
+pub(super) struct IntSet {
     /// Minimum and maximum, in order, none touching the next.
     ranges: Box<[(i64, i64)]>,
 }
@@ -29,7 +29,7 @@ impl FromIterator<(i64, i64)> for IntSet {
 
 impl IntSet {
     /// Whether the number is in the set.
-    pub fn contains(&self, number: i64) -> bool {
+    pub(super) fn contains(&self, number: i64) -> bool {
         let after = self.ranges.partition_point(|(min, _)| *min <= number);
         after > 0 && number <= self.ranges[after - 1].1
     }
@@ -41,7 +41,7 @@ impl IntSet {
 ///
 /// As libs `userspace/libsinsp/prefix_search.h`.
 #[derive(Clone, Debug, Default)]
-pub struct PathPrefixes {
+pub(super) struct PathPrefixes {
     prefixes: Box<[Box<[Component]>]>,
 }
 
@@ -56,7 +56,7 @@ impl PathPrefixes {
     ///
     /// # Errors
     /// The number of the first one with a bad pattern, and what is wrong with it.
-    pub fn new<'a>(
+    pub(super) fn new<'a>(
         prefixes: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, (usize, &'static str)> {
         let component = |text: &str| {
@@ -76,7 +76,7 @@ impl PathPrefixes {
     }
 
     /// Whether one of the prefixes is a prefix of `path`.
-    pub fn matches(&self, path: &str) -> bool {
+    pub(super) fn matches(&self, path: &str) -> bool {
         self.prefixes.iter().any(|prefix| {
             let mut path = components(path);
             prefix.iter().all(|component| match component {

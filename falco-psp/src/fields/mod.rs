@@ -1,1 +1,251 @@
-//! .
+//! The field registry: every fact that a rule can ask for, by name.
+//!
+//! One file for each class of fields. Names and meanings are Falco's where Falco has the field
+//! (libs `userspace/libsinsp/sinsp_filtercheck_*.cpp` and the container plugin); the others are
+//! marked as ours. A field gives facts, never verdicts, and gives no value for what is not known.
+
+mod container;
+mod errno;
+mod evt;
+mod group;
+pub mod image;
+mod k8s;
+mod proc;
+mod thread;
+mod user;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use crate::diagnostic::nearest;
+use crate::event::Event;
+
+/// What type the values of a field have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// True or false.
+    Bool,
+    /// A whole number.
+    Int,
+    /// Text.
+    String,
+}
+
+impl Kind {
+    /// In the words of a message: "a number".
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::Int => "a whole number",
+            Self::String => "text",
+        }
+    }
+}
+
+/// One value of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value<'e> {
+    /// Of a field of [`Kind::Bool`].
+    Bool(bool),
+    /// Of a field of [`Kind::Int`].
+    Int(i64),
+    /// Of a field of [`Kind::String`].
+    Text(Cow<'e, str>),
+}
+
+impl From<bool> for Value<'_> {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<u32> for Value<'_> {
+    fn from(value: u32) -> Self {
+        Self::Int(value.into())
+    }
+}
+
+impl From<u64> for Value<'_> {
+    fn from(value: u64) -> Self {
+        Self::Int(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}
+
+impl<'e> From<&'e str> for Value<'e> {
+    fn from(value: &'e str) -> Self {
+        Self::Text(Cow::Borrowed(value))
+    }
+}
+
+impl From<String> for Value<'_> {
+    fn from(value: String) -> Self {
+        Self::Text(Cow::Owned(value))
+    }
+}
+
+/// Whether a field takes an argument: `evt.arg[dev]`, which is also written `evt.arg.dev`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// It takes none.
+    None,
+    /// It needs one of these.
+    OneOf(&'static [&'static str]),
+}
+
+/// Gives the values that a field has in an event, in order: none, one, or for a list field any
+/// number. The second parameter is the argument.
+type Extract = for<'e> fn(&'e Event, Option<&str>, &mut dyn FnMut(Value<'e>));
+
+/// A field.
+#[derive(Debug)]
+pub struct Field {
+    /// The name: `proc.name`.
+    pub name: &'static str,
+    /// What type its values have.
+    pub kind: Kind,
+    /// Whether it can have more than one value.
+    pub list: bool,
+    /// Whether it takes an argument.
+    pub argument: Argument,
+    /// Whether Falco does not have it.
+    pub ours: bool,
+    /// What it says, in one sentence without a full stop.
+    pub help: &'static str,
+    extract: Extract,
+}
+
+impl Field {
+    const fn new(name: &'static str, kind: Kind, help: &'static str, extract: Extract) -> Self {
+        Self {
+            name,
+            kind,
+            list: false,
+            argument: Argument::None,
+            ours: false,
+            help,
+            extract,
+        }
+    }
+
+    const fn bool(name: &'static str, help: &'static str, extract: Extract) -> Self {
+        Self::new(name, Kind::Bool, help, extract)
+    }
+
+    const fn int(name: &'static str, help: &'static str, extract: Extract) -> Self {
+        Self::new(name, Kind::Int, help, extract)
+    }
+
+    const fn text(name: &'static str, help: &'static str, extract: Extract) -> Self {
+        Self::new(name, Kind::String, help, extract)
+    }
+
+    const fn ours(mut self) -> Self {
+        self.ours = true;
+        self
+    }
+
+    const fn list(mut self) -> Self {
+        self.list = true;
+        self
+    }
+
+    const fn one_of(mut self, arguments: &'static [&'static str]) -> Self {
+        self.argument = Argument::OneOf(arguments);
+        self
+    }
+}
+
+/// The classes, in the order of the documentation.
+static CLASSES: [&[Field]; 7] = [
+    &evt::FIELDS,
+    &proc::FIELDS,
+    &thread::FIELDS,
+    &user::FIELDS,
+    &group::FIELDS,
+    &container::FIELDS,
+    &k8s::FIELDS,
+];
+
+static BY_NAME: LazyLock<HashMap<&'static str, &'static Field>> =
+    LazyLock::new(|| all().map(|field| (field.name, field)).collect());
+
+/// All fields, class by class.
+pub fn all() -> impl Iterator<Item = &'static Field> {
+    CLASSES.into_iter().flatten()
+}
+
+/// A field as a rule refers to it: with its argument.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// The field.
+    pub field: &'static Field,
+    argument: Option<Box<str>>,
+}
+
+impl Reference {
+    /// Gives the values that the field has in `event`, in order.
+    pub fn extract<'e>(&self, event: &'e Event, mut give: impl FnMut(Value<'e>)) {
+        (self.field.extract)(event, self.argument.as_deref(), &mut give);
+    }
+}
+
+/// Why there is no such field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LookupError {
+    /// No field has the name; perhaps the one with the nearest name is meant.
+    Unknown(Option<&'static str>),
+    /// The field's argument is wrong, in the words of a message.
+    Argument(String),
+}
+
+/// Finds a field by its name and argument.
+///
+/// # Errors
+/// There is no such field, or it wants another argument.
+pub fn lookup(name: &str, argument: Option<&str>) -> Result<Reference, LookupError> {
+    // `evt.arg.dev` is `evt.arg[dev]`.
+    let dotted = || {
+        let (name, argument) = name.rsplit_once('.')?;
+        let field = *BY_NAME.get(name)?;
+        (field.argument != Argument::None).then_some((field, Some(argument)))
+    };
+    let (field, argument) = match BY_NAME.get(name) {
+        Some(field) => (*field, argument),
+        None if argument.is_none() => {
+            dotted().ok_or_else(|| LookupError::Unknown(nearest_field(name)))?
+        }
+        None => return Err(LookupError::Unknown(nearest_field(name))),
+    };
+    let wrong = |message| Err(LookupError::Argument(message));
+    match (field.argument, argument) {
+        (Argument::None, Some(_)) => wrong(format!("{} takes no argument", field.name)),
+        (Argument::OneOf(known), None) => wrong(format!(
+            "{} needs an argument, one of: {}",
+            field.name,
+            known.join(" ")
+        )),
+        (Argument::OneOf(known), Some(given)) if !known.contains(&given) => wrong(format!(
+            "{} has no argument \"{given}\", only: {}",
+            field.name,
+            known.join(" ")
+        )),
+        (Argument::None | Argument::OneOf(_), _) => Ok(Reference {
+            field,
+            argument: argument.map(Into::into),
+        }),
+    }
+}
+
+fn nearest_field(name: &str) -> Option<&'static str> {
+    nearest(name, all().map(|field| field.name))
+}
+
+#[cfg(test)]
+mod tests;

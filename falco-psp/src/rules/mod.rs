@@ -1,1 +1,37 @@
-//! .
+//! The rules language: Falco's, with what a dry run of a PodSecurityPolicy needs besides.
+//!
+//! A rules file goes through [`load()`]: its items are read, list names replaced in the conditions
+//! ([`expand`]), the conditions parsed ([`parse`](mod@parse)) and compiled ([`compile`]). The
+//! result is a [`RuleSet`], which tells for each event the rules that fire.
+//!
+//! What Falco 0.44 loads means the same here, with three additions and one difference:
+//!
+//! - list fields know `pmatch`, and numbers in a list may be ranges (`30:40`);
+//! - fields that Falco does not have are part of the same registry (see [`crate::fields`]);
+//! - all errors of a file are shown, not only the first;
+//! - every rule that matches fires, not only the first.
+
+pub mod ast;
+mod compile;
+mod engine;
+mod evaluate;
+mod expand;
+mod glob;
+mod guard;
+mod items;
+mod load;
+mod output;
+mod parse;
+mod print;
+mod text;
+mod values;
+
+pub use engine::{Priority, Rule, RuleSet, Source};
+pub use evaluate::Condition;
+pub use guard::EventTypes;
+pub use load::{load, load_files};
+pub use output::{Output, escape};
+pub use parse::{MAX_NESTING, ParseError, parse};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! `evt`: what happened.
+
+use falco_psp_common::capability;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::{Field, errno};
+use crate::event::{Activity, Event};
+
+/// The fields.
+pub(super) static FIELDS: [Field; 10] = [
+    Field::text(
+        "evt.type",
+        "what happened: the name of the system call, \"container\" for a container that was \
+         found or has started",
+        |event, _, give| give(event.activity.event_type().into()),
+    ),
+    Field::text(
+        "evt.dir",
+        "always \"<\": events are seen when the call has returned",
+        |_, _, give| give("<".into()),
+    ),
+    Field::int(
+        "evt.num",
+        "the number of the event in this run, from 1",
+        |event, _, give| give(event.number.into()),
+    ),
+    Field::text(
+        "evt.time",
+        "when it happened: local time with nanoseconds; among the fields of JSON output \
+         nanoseconds since the Unix epoch",
+        |event, _, give| {
+            if let Some(text) = local_time(event) {
+                give(text.into());
+            }
+        },
+    ),
+    Field::int(
+        "evt.rawtime",
+        "when it happened: nanoseconds since the Unix epoch",
+        |event, _, give| give(event.time_ns.into()),
+    ),
+    Field::text(
+        "evt.res",
+        "what the call returned: SUCCESS, or the name of the error, such as EPERM",
+        |event, _, give| match event.activity.result() {
+            Some(0..) => give("SUCCESS".into()),
+            Some(error) => match errno::name(error.unsigned_abs()) {
+                Some(name) => give(name.into()),
+                None => give(error.to_string().into()),
+            },
+            None => {}
+        },
+    ),
+    Field::int(
+        "evt.rawres",
+        "what the call returned, as a number: negative for an error",
+        |event, _, give| {
+            if let Some(result) = event.activity.result() {
+                give(result.into());
+            }
+        },
+    ),
+    Field::bool(
+        "evt.failed",
+        "whether the call returned an error",
+        |event, _, give| {
+            if let Some(result) = event.activity.result() {
+                give((result < 0).into());
+            }
+        },
+    ),
+    Field::text(
+        "evt.arg",
+        "an argument of a call of the mount family: dev (the source), dir (the target), type \
+         (the file system); a hint, for a program can change it while the call runs",
+        |event, argument, give| {
+            if let Activity::Mount {
+                source,
+                target,
+                fs_type,
+                ..
+            } = &event.activity
+            {
+                let text = match argument {
+                    Some("dev") => source,
+                    Some("dir") => target,
+                    _ => fs_type,
+                };
+                if !text.is_empty() {
+                    give(text.as_str().into());
+                }
+            }
+        },
+    )
+    .one_of(&["dev", "dir", "type"]),
+    Field::text(
+        "evt.caps",
+        "the capabilities that the call must have used, without CAP_: SYS_ADMIN for a mount \
+         that succeeded",
+        |event, _, give| {
+            // mount(2), umount(2), pivot_root(2), move_mount(2), fsmount(2), mount_setattr(2): all
+            // of them need CAP_SYS_ADMIN. open_tree(2) needs it only to clone.
+            if let Activity::Mount { call, result, .. } = event.activity
+                && result >= 0
+                && call != "open_tree"
+            {
+                give(capability::NAMES[capability::SYS_ADMIN as usize].into());
+            }
+        },
+    )
+    .list()
+    .ours(),
+];
+
+/// `HH:MM:SS.nnnnnnnnn` in local time.
+fn local_time(event: &Event) -> Option<String> {
+    let time = Timestamp::from_nanosecond(event.time_ns.into()).ok()?;
+    let time = TimeZone::system().to_datetime(time);
+    Some(format!(
+        "{:02}:{:02}:{:02}.{:09}",
+        time.hour(),
+        time.minute(),
+        time.second(),
+        time.subsec_nanosecond()
+    ))
+}

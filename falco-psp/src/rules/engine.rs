@@ -1,0 +1,221 @@
+//! The rule set: compiled rules, found by the event's type.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+use super::evaluate::Condition;
+use super::guard::EventTypes;
+use super::output::Output;
+use crate::control::Control;
+use crate::event::Event;
+
+/// How urgent a rule's alerts are, in Falco's words; the most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// The system cannot be used.
+    Emergency,
+    /// Something must be done at once.
+    Alert,
+    /// Critical condition.
+    Critical,
+    /// Error condition.
+    Error,
+    /// Warning condition.
+    Warning,
+    /// Normal but worth a look.
+    Notice,
+    /// For information.
+    Informational,
+    /// For those who look for an error.
+    Debug,
+}
+
+impl Priority {
+    /// All of them, the most urgent first.
+    pub const ALL: [Self; 8] = [
+        Self::Emergency,
+        Self::Alert,
+        Self::Critical,
+        Self::Error,
+        Self::Warning,
+        Self::Notice,
+        Self::Informational,
+        Self::Debug,
+    ];
+
+    /// The word that Falco writes.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Emergency => "Emergency",
+            Self::Alert => "Alert",
+            Self::Critical => "Critical",
+            Self::Error => "Error",
+            Self::Warning => "Warning",
+            Self::Notice => "Notice",
+            Self::Informational => "Informational",
+            Self::Debug => "Debug",
+        }
+    }
+
+    /// Reads a priority, in upper or lower case; `info` is short for `informational`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("info") {
+            return Some(Self::Informational);
+        }
+        let mut all = Self::ALL.into_iter();
+        all.find(|priority| priority.word().eq_ignore_ascii_case(text))
+    }
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Where the events of a rule come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// System calls, and the containers found on the node.
+    Syscall,
+}
+
+impl Source {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::Syscall];
+
+    /// The name in a rules file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Syscall => "syscall",
+        }
+    }
+
+    /// Reads a source's name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|source| source.name() == name)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A rule, ready to be evaluated.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its name, which no other rule has.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// How urgent its alerts are.
+    pub priority: Priority,
+    /// Its tags, sorted.
+    pub tags: BTreeSet<String>,
+    /// Where its events come from.
+    pub source: Source,
+    /// When it fires.
+    pub condition: Condition,
+    /// What it says then.
+    pub output: Output,
+    /// The types of events for which it can fire.
+    pub event_types: EventTypes,
+}
+
+impl Rule {
+    /// The control that the rule is about: the tag that is a control's name.
+    pub fn control(&self) -> Option<Control> {
+        let mut all = Control::ALL.into_iter();
+        all.find(|control| self.tags.contains(control.name()))
+    }
+
+    /// The names of the fields that the condition and the output ask for, sorted.
+    pub fn field_names(&self) -> BTreeSet<&'static str> {
+        let mut names = BTreeSet::new();
+        self.condition
+            .for_each_field(&mut |reference| _ = names.insert(reference.field.name));
+        self.output
+            .for_each_field(&mut |reference| _ = names.insert(reference.field.name));
+        names
+    }
+}
+
+/// The rules of a run.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet {
+    /// In the order of the files.
+    rules: Box<[Rule]>,
+    /// For each event type that a rule names, the rules that can fire for it.
+    by_type: HashMap<Box<str>, Box<[usize]>>,
+    /// The rules that can fire for every other type.
+    by_other_type: Box<[usize]>,
+}
+
+impl FromIterator<Rule> for RuleSet {
+    fn from_iter<T: IntoIterator<Item = Rule>>(rules: T) -> Self {
+        let rules: Box<[Rule]> = rules.into_iter().collect();
+        let that = |fires: &dyn Fn(&EventTypes) -> bool| -> Box<[usize]> {
+            let all = rules.iter().enumerate();
+            all.filter(|(_, rule)| fires(&rule.event_types))
+                .map(|(index, _)| index)
+                .collect()
+        };
+        let named: BTreeSet<&Box<str>> = rules
+            .iter()
+            .flat_map(|rule| rule.event_types.named())
+            .collect();
+        let by_type = named
+            .into_iter()
+            .map(|name| (name.clone(), that(&|types| types.contains(name))))
+            .collect();
+        let by_other_type = that(&|types| matches!(types, EventTypes::AllBut(_)));
+        Self {
+            rules,
+            by_type,
+            by_other_type,
+        }
+    }
+}
+
+impl RuleSet {
+    /// Calls `on_match` with every rule that fires for `event`, in the order of the files.
+    ///
+    /// Falco's default is to stop at the first one. Here a rule must not hide another: each is
+    /// about another control.
+    pub fn evaluate<'r>(&'r self, event: &Event, on_match: impl FnMut(&'r Rule)) {
+        let event_type = event.activity.event_type();
+        let candidates = self.by_type.get(event_type).unwrap_or(&self.by_other_type);
+        let rules = candidates.iter().filter_map(|index| self.rules.get(*index));
+        rules
+            .filter(|rule| rule.condition.matches(event))
+            .for_each(on_match);
+    }
+
+    /// All rules, in the order of the files.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Whether there are no rules.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// How many rules each source has.
+    pub fn count_by_source(&self) -> BTreeMap<Source, usize> {
+        let mut counts = BTreeMap::new();
+        for rule in &self.rules {
+            *counts.entry(rule.source).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The types of events for which some rule can fire.
+    pub fn event_types(&self) -> EventTypes {
+        let all = self.rules.iter().map(|rule| &rule.event_types);
+        all.fold(EventTypes::NONE, |types, other| types.union(other))
+    }
+}

@@ -1,0 +1,447 @@
+//! The items of a rules file: lists, macros, rules.
+//!
+//! As Falco's `userspace/engine/rule_loader_reader.cpp`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::engine::Priority;
+use super::text::{File, Text};
+use crate::diagnostic::{Diagnostic, Position, nearest};
+use crate::yaml::Node;
+
+/// The version of Falco's rules engine whose language this is: that of Falco 0.44.
+const ENGINE_VERSION: [u64; 3] = [0, 62, 0];
+
+/// A place: the number of the file, and where in it.
+pub(super) type Place = (usize, Position);
+
+/// An item of a rules file.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A list.
+    List(Box<ListItem>),
+    /// A macro.
+    Macro(Box<MacroItem>),
+    /// A rule, whole.
+    Rule(Box<RuleItem>),
+    /// More of a rule's condition.
+    AppendToRule {
+        name: String,
+        place: Place,
+        condition: Text,
+    },
+    /// An earlier rule, switched on or off.
+    EnableRule {
+        name: String,
+        place: Place,
+        enabled: bool,
+    },
+}
+
+/// A list.
+#[derive(Debug)]
+pub(super) struct ListItem {
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) items: Vec<String>,
+    pub(super) append: bool,
+}
+
+/// A macro.
+#[derive(Debug)]
+pub(super) struct MacroItem {
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) condition: Text,
+    pub(super) append: bool,
+}
+
+/// A rule.
+#[derive(Debug)]
+pub(super) struct RuleItem {
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) condition: Text,
+    pub(super) output: Node,
+    pub(super) description: String,
+    pub(super) priority: Priority,
+    pub(super) source: String,
+    pub(super) source_place: Place,
+    pub(super) enabled: bool,
+    pub(super) tags: BTreeSet<String>,
+    pub(super) warn_event_types: bool,
+    pub(super) skip_if_unknown_filter: bool,
+}
+
+const LIST_KEYS: &[&str] = &["list", "items", "append"];
+const MACRO_KEYS: &[&str] = &["macro", "condition", "append"];
+const RULE_KEYS: &[&str] = &[
+    "rule",
+    "condition",
+    "output",
+    "desc",
+    "priority",
+    "source",
+    "enabled",
+    "tags",
+    "warn_evttypes",
+    "skip-if-unknown-filter",
+    "capture",
+    "capture_duration",
+    "append",
+];
+/// Keys that change what an item means and which are not understood yet.
+const UNSUPPORTED_KEYS: &[&str] = &["exceptions", "override"];
+
+/// Reads the items of a document.
+pub(super) fn read(
+    number: usize,
+    file: &File<'_>,
+    document: &Node,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Item> {
+    let mut reader = Reader {
+        number,
+        file,
+        diagnostics,
+    };
+    if document.is_null() {
+        return Vec::new();
+    }
+    let Some(items) = document.as_sequence() else {
+        let message = format!(
+            "a rules file is a list of rules, macros and lists; this is {}",
+            document.kind()
+        );
+        reader.error(document, message);
+        return Vec::new();
+    };
+    items.iter().filter_map(|item| reader.item(item)).collect()
+}
+
+struct Reader<'a> {
+    number: usize,
+    file: &'a File<'a>,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+impl Reader<'_> {
+    fn error(&mut self, node: &Node, message: impl Into<String>) {
+        let name = Arc::clone(&self.file.name);
+        let diagnostic = Diagnostic::error(&name, node.position, message);
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn warn(&mut self, node: &Node, message: impl Into<String>, help: Option<String>) {
+        let name = Arc::clone(&self.file.name);
+        let mut diagnostic = Diagnostic::warning(&name, node.position, message);
+        diagnostic.help = help;
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn place(&self, node: &Node) -> Place {
+        (self.number, node.position)
+    }
+
+    fn item(&mut self, item: &Node) -> Option<Item> {
+        if item.is_null() {
+            return None;
+        }
+        let Some(entries) = item.as_mapping() else {
+            let message = format!("an item is a mapping; this is {}", item.kind());
+            self.error(item, message);
+            return None;
+        };
+        // In the order in which Falco looks for them.
+        if let Some(version) = item.get("required_engine_version") {
+            self.engine_version(version);
+            None
+        } else if item.get("required_plugin_versions").is_some() {
+            // There are no plugins here: their fields are part of the registry.
+            None
+        } else if let Some(name) = item.get("list") {
+            self.keys(item, LIST_KEYS);
+            self.list(item, name)
+        } else if let Some(name) = item.get("macro") {
+            self.keys(item, MACRO_KEYS);
+            self.macro_(item, name)
+        } else if let Some(name) = item.get("rule") {
+            self.keys(item, RULE_KEYS);
+            self.rule(item, name, entries.len())
+        } else {
+            let kinds = "rule, macro, list, required_engine_version or required_plugin_versions";
+            self.warn(
+                item,
+                "unknown item, ignored",
+                Some(format!("an item has one of the keys {kinds}")),
+            );
+            None
+        }
+    }
+
+    /// Warns of keys that are not known and refuses those that are not understood.
+    fn keys(&mut self, item: &Node, known: &[&str]) {
+        for (key, _) in item.as_mapping().unwrap_or_default() {
+            let name = key.as_text().unwrap_or_default();
+            if UNSUPPORTED_KEYS.contains(&&*name) {
+                self.error(key, format!("not supported yet: {name}"));
+            } else if !known.contains(&&*name) {
+                let near = nearest(&name, known.iter().copied());
+                let help = near.map(|near| format!("did you mean \"{near}\"?"));
+                self.warn(key, format!("unknown key \"{name}\", ignored"), help);
+            }
+        }
+    }
+
+    fn engine_version(&mut self, node: &Node) {
+        let required = match (node.as_int(), node.as_str()) {
+            (Some(number), _) => u64::try_from(number).ok().map(|n| [0, n, 0]),
+            (None, Some(text)) => version(text),
+            (None, None) => None,
+        };
+        let [major, minor, patch] = ENGINE_VERSION;
+        match required {
+            None => self.error(
+                node,
+                "required_engine_version is a number or a version such as \"0.62.0\"",
+            ),
+            Some(required) if required[0] == major && required <= ENGINE_VERSION => {}
+            Some([a, b, c]) => self.error(
+                node,
+                format!(
+                    "the rules need version {a}.{b}.{c} of the rules engine; this is \
+                     {major}.{minor}.{patch}"
+                ),
+            ),
+        }
+    }
+
+    /// The text of a value that must be there, and not be empty.
+    fn required_text(&mut self, item: &Node, key: &str) -> Option<String> {
+        let Some(node) = item.get(key) else {
+            self.error(item, format!("\"{key}\" is missing"));
+            return None;
+        };
+        self.text(node, key)
+    }
+
+    fn text(&mut self, node: &Node, key: &str) -> Option<String> {
+        match node.as_text() {
+            Some(text) if !text.trim().is_empty() => Some(text.into_owned()),
+            Some(_) => {
+                self.error(node, format!("\"{key}\" is empty"));
+                None
+            }
+            None => {
+                self.error(
+                    node,
+                    format!("\"{key}\" must be text; this is {}", node.kind()),
+                );
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, item: &Node, key: &str, default: bool) -> Option<bool> {
+        let Some(node) = item.get(key) else {
+            return Some(default);
+        };
+        let flag = node.as_bool();
+        if flag.is_none() {
+            let kind = node.kind();
+            self.error(node, format!("\"{key}\" is true or false; this is {kind}"));
+        }
+        flag
+    }
+
+    fn append(&mut self, item: &Node) -> Option<bool> {
+        let append = self.flag(item, "append", false)?;
+        if append && let Some(node) = item.get("append") {
+            let help = "Falco will drop it in favour of \"override\"".to_owned();
+            self.warn(node, "\"append\" is deprecated", Some(help));
+        }
+        Some(append)
+    }
+
+    fn condition(&mut self, item: &Node) -> Option<Text> {
+        let Some(node) = item.get("condition") else {
+            self.error(item, "\"condition\" is missing");
+            return None;
+        };
+        let text = Text::new(self.number, node);
+        if text.is_none() {
+            let kind = node.kind();
+            self.error(node, format!("\"condition\" must be text; this is {kind}"));
+        }
+        text
+    }
+
+    fn scalars(&mut self, item: &Node, key: &str, required: bool) -> Option<Vec<String>> {
+        let Some(node) = item.get(key) else {
+            if required {
+                self.error(item, format!("\"{key}\" is missing"));
+                return None;
+            }
+            return Some(Vec::new());
+        };
+        let Some(values) = node.as_sequence() else {
+            self.error(
+                node,
+                format!("\"{key}\" must be a list; this is {}", node.kind()),
+            );
+            return None;
+        };
+        let mut texts = Vec::new();
+        let mut complete = true;
+        for value in values {
+            match self.scalar(value) {
+                Some(text) => texts.push(text),
+                None => {
+                    let kind = value.kind();
+                    self.error(
+                        value,
+                        format!("an item of \"{key}\" is text; this is {kind}"),
+                    );
+                    complete = false;
+                }
+            }
+        }
+        complete.then_some(texts)
+    }
+
+    /// A scalar as it is written: `1.10` is not 1.1.
+    fn scalar(&self, node: &Node) -> Option<String> {
+        let text = node.as_text()?;
+        if node.as_str().is_some() {
+            return Some(text.into_owned());
+        }
+        let line = self
+            .file
+            .text
+            .lines()
+            .nth(node.position.line.checked_sub(1)?);
+        let written: String = line
+            .unwrap_or_default()
+            .chars()
+            .skip(node.position.column.checked_sub(1)?)
+            .take_while(|c| !c.is_whitespace() && !",]}".contains(*c))
+            .collect();
+        // An alias stands where the value is used, not where it is written.
+        let same = match (written.parse::<f64>(), text.parse::<f64>()) {
+            (Ok(written), Ok(value)) => written.total_cmp(&value).is_eq(),
+            _ => false,
+        };
+        Some(if same { written } else { text.into_owned() })
+    }
+
+    fn list(&mut self, item: &Node, name: &Node) -> Option<Item> {
+        let place = self.place(name);
+        let node = name;
+        let name = self.text(name, "list")?;
+        let forbidden = |c: char| c.is_whitespace() || "()\"'=,".contains(c);
+        if name.contains(forbidden) {
+            let message = format!("no condition can use a list of the name \"{name}\"");
+            self.warn(node, message, None);
+        }
+        let items = self.scalars(item, "items", true);
+        let append = self.append(item);
+        Some(Item::List(Box::new(ListItem {
+            name,
+            place,
+            items: items?,
+            append: append?,
+        })))
+    }
+
+    fn macro_(&mut self, item: &Node, name: &Node) -> Option<Item> {
+        let place = self.place(name);
+        let node = name;
+        let name = self.text(name, "macro")?;
+        let starts = name.starts_with(|c: char| c.is_ascii_alphabetic());
+        if !starts || name.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            let message = format!("no condition can use a macro of the name \"{name}\"");
+            let help = "use letters, digits and _, with a letter first".to_owned();
+            self.warn(node, message, Some(help));
+        }
+        let condition = self.condition(item);
+        let append = self.append(item);
+        Some(Item::Macro(Box::new(MacroItem {
+            name,
+            place,
+            condition: condition?,
+            append: append?,
+        })))
+    }
+
+    fn rule(&mut self, item: &Node, name: &Node, keys: usize) -> Option<Item> {
+        let place = self.place(name);
+        let name = self.text(name, "rule")?;
+        let append = self.append(item)?;
+        if append {
+            return Some(Item::AppendToRule {
+                name,
+                place,
+                condition: self.condition(item)?,
+            });
+        }
+        let enabled = self.flag(item, "enabled", true);
+        if keys == 2 && item.get("enabled").is_some() {
+            return Some(Item::EnableRule {
+                name,
+                place,
+                enabled: enabled?,
+            });
+        }
+        let condition = self.condition(item);
+        let output = self.required_text(item, "output").and(item.get("output"));
+        let description = self.required_text(item, "desc");
+        let priority = self.priority(item);
+        let (source, source_place) = match item.get("source") {
+            Some(node) => (self.text(node, "source"), self.place(node)),
+            None => (Some("syscall".to_owned()), place),
+        };
+        let tags = self.scalars(item, "tags", false);
+        let warn_event_types = self.flag(item, "warn_evttypes", true);
+        let skip_if_unknown_filter = self.flag(item, "skip-if-unknown-filter", false);
+        Some(Item::Rule(Box::new(RuleItem {
+            name,
+            place,
+            condition: condition?,
+            output: output?.clone(),
+            description: description?.trim().to_owned(),
+            priority: priority?,
+            source: source?,
+            source_place,
+            enabled: enabled?,
+            tags: tags?.into_iter().collect(),
+            warn_event_types: warn_event_types?,
+            skip_if_unknown_filter: skip_if_unknown_filter?,
+        })))
+    }
+
+    fn priority(&mut self, item: &Node) -> Option<Priority> {
+        let text = self.required_text(item, "priority")?;
+        let priority = Priority::parse(text.trim());
+        if priority.is_none()
+            && let Some(node) = item.get("priority")
+        {
+            let words = Priority::ALL.map(|priority| priority.word().to_lowercase());
+            let name = Arc::clone(&self.file.name);
+            let message = format!("unknown priority \"{text}\"");
+            let help = format!("one of: {}", words.join(" "));
+            let error = Diagnostic::error(&name, node.position, message).with_help(help);
+            self.diagnostics.push(error);
+        }
+        priority
+    }
+}
+
+/// Reads `x.y.z`.
+fn version(text: &str) -> Option<[u64; 3]> {
+    let parts: Vec<u64> = text
+        .split('.')
+        .map(|part| part.parse().ok())
+        .collect::<Option<_>>()?;
+    parts.try_into().ok()
+}

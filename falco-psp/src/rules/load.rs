@@ -1,0 +1,425 @@
+//! Rules files to rule set.
+//!
+//! As Falco's `rule_loader_collector.cpp` and `rule_loader_compiler.cpp`: an item of a name that
+//! is known replaces the earlier one in its place; `append: true` adds to it. All files of a run
+//! are one sequence of items.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::ast::{At, Expr};
+use super::compile::compile;
+use super::engine::{Rule, RuleSet, Source};
+use super::expand::{Inlined, List, Macro, Macros, fill_lists};
+use super::guard::EventTypes;
+use super::items::{self, Item, ListItem, MacroItem, Place, RuleItem};
+use super::output::Output;
+use super::parse::parse_numbered;
+use super::text::{File, Problem, Text, Texts};
+use crate::diagnostic::Diagnostic;
+use crate::yaml;
+
+/// Loads one rules file: the rules, and what its author should know.
+///
+/// # Errors
+/// All that is wrong with the file; warnings are among it.
+pub fn load(file: &Arc<str>, text: &str) -> Result<(RuleSet, Vec<Diagnostic>), Vec<Diagnostic>> {
+    load_files([(file, text)])
+}
+
+/// Loads several rules files as one: later ones can replace and add to what is in the earlier.
+///
+/// # Errors
+/// All that is wrong with the files; warnings are among it.
+pub fn load_files<'a>(
+    files: impl IntoIterator<Item = (&'a Arc<str>, &'a str)>,
+) -> Result<(RuleSet, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let files = files.into_iter().map(|(name, text)| File {
+        name: Arc::clone(name),
+        text,
+    });
+    let mut loader = Loader {
+        texts: Texts::new(files.collect()),
+        diagnostics: Vec::new(),
+    };
+    let items = loader.read();
+    let mut collected = Collected::default();
+    for item in items {
+        loader.collect(&mut collected, item);
+    }
+    let rules = loader.compile(collected);
+    let mut diagnostics = loader.diagnostics;
+    let order: HashMap<_, _> = loader
+        .texts
+        .files
+        .iter()
+        .map(|f| &f.name)
+        .zip(0..)
+        .collect();
+    diagnostics.sort_by_key(|d| (order.get(&d.file).copied(), d.position));
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        Err(diagnostics)
+    } else {
+        Ok((rules, diagnostics))
+    }
+}
+
+/// The items by kind, each name once.
+#[derive(Default)]
+struct Collected {
+    /// How many items there have been.
+    count: usize,
+    lists: Named<ListItem>,
+    macros: Named<MacroItem>,
+    rules: Named<RuleItem>,
+}
+
+/// Items of one kind, in the order in which their names were first seen.
+struct Named<T> {
+    all: Vec<Entry<T>>,
+    by_name: HashMap<String, usize>,
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            by_name: HashMap::new(),
+        }
+    }
+}
+
+struct Entry<T> {
+    item: T,
+    /// The number of the item that first defined it.
+    first: usize,
+    /// The number of the item that last changed it.
+    last: usize,
+}
+
+impl<T> Named<T> {
+    fn get(&self, name: &str) -> Option<&Entry<T>> {
+        self.all.get(*self.by_name.get(name)?)
+    }
+
+    fn get_mut(&mut self, name: &str) -> Option<&mut Entry<T>> {
+        self.all.get_mut(*self.by_name.get(name)?)
+    }
+
+    /// Adds an item, or replaces the one of the same name.
+    fn define(&mut self, name: &str, item: T, number: usize) {
+        if let Some(entry) = self.get_mut(name) {
+            entry.item = item;
+            entry.last = number;
+            return;
+        }
+        self.by_name.insert(name.to_owned(), self.all.len());
+        self.all.push(Entry {
+            item,
+            first: number,
+            last: number,
+        });
+    }
+}
+
+struct Loader<'a> {
+    texts: Texts<'a>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Loader<'_> {
+    /// Adds a finding, unless it is known: a macro is looked at for each rule that uses it.
+    fn report(&mut self, diagnostic: Diagnostic) {
+        if !self.diagnostics.contains(&diagnostic) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    fn report_all(&mut self, problems: &[Problem]) {
+        for problem in problems {
+            let error = self.texts.error(problem);
+            self.report(error);
+        }
+    }
+
+    fn error(&mut self, place: Place, message: impl Into<String>) {
+        let (file, position) = place;
+        if let Some(file) = self.texts.files.get(file) {
+            let error = Diagnostic::error(&file.name, position, message);
+            self.report(error);
+        }
+    }
+
+    fn warn(&mut self, place: Place, message: impl Into<String>) {
+        let (file, position) = place;
+        if let Some(file) = self.texts.files.get(file) {
+            let warning = Diagnostic::warning(&file.name, position, message);
+            self.report(warning);
+        }
+    }
+
+    fn read(&mut self) -> Vec<Item> {
+        let mut items = Vec::new();
+        for (number, file) in self.texts.files.iter().enumerate() {
+            match yaml::parse(&file.name, file.text) {
+                Ok(documents) => items.extend(documents.iter().flat_map(|document| {
+                    items::read(number, file, document, &mut self.diagnostics)
+                })),
+                Err(error) => self.diagnostics.push(error),
+            }
+        }
+        items
+    }
+
+    fn collect(&mut self, collected: &mut Collected, item: Item) {
+        collected.count += 1;
+        let number = collected.count;
+        let missing = |kind: &str, name: &str| format!("there is no {kind} \"{name}\" before this");
+        match item {
+            Item::List(list) if list.append => match collected.lists.get_mut(&list.name) {
+                Some(entry) => {
+                    entry.item.items.extend(list.items);
+                    entry.last = number;
+                }
+                None => self.error(list.place, missing("list", &list.name)),
+            },
+            Item::List(list) => {
+                let name = list.name.clone();
+                collected.lists.define(&name, *list, number);
+            }
+            Item::Macro(item) if item.append => match collected.macros.get_mut(&item.name) {
+                Some(entry) => {
+                    entry.item.condition.append(item.condition);
+                    entry.last = number;
+                }
+                None => self.error(item.place, missing("macro", &item.name)),
+            },
+            Item::Macro(item) => {
+                let name = item.name.clone();
+                collected.macros.define(&name, *item, number);
+            }
+            Item::Rule(rule) => match collected.rules.get(&rule.name) {
+                Some(earlier) if earlier.item.source != rule.source => {
+                    let source = &earlier.item.source;
+                    let message =
+                        format!("the rule \"{}\" already has the source {source}", rule.name);
+                    self.error(rule.place, message);
+                }
+                _ => {
+                    let name = rule.name.clone();
+                    collected.rules.define(&name, *rule, number);
+                }
+            },
+            Item::AppendToRule {
+                name,
+                place,
+                condition,
+            } => match collected.rules.get_mut(&name) {
+                Some(entry) => entry.item.condition.append(condition),
+                None => self.error(place, missing("rule", &name)),
+            },
+            Item::EnableRule {
+                name,
+                place,
+                enabled,
+            } => match collected.rules.get_mut(&name) {
+                Some(entry) => entry.item.enabled = enabled,
+                None => self.error(place, missing("rule", &name)),
+            },
+        }
+    }
+
+    fn compile(&mut self, collected: Collected) -> RuleSet {
+        let lists = lists(&collected.lists);
+        let mut places = Vec::new();
+        let mut macros = Vec::new();
+        for entry in collected.macros.all {
+            let MacroItem {
+                name,
+                place,
+                condition,
+                ..
+            } = entry.item;
+            places.push(place);
+            macros.push(Macro {
+                name,
+                first: entry.first,
+                last: entry.last,
+                condition: self.parse(condition, &lists),
+                used: Cell::new(false),
+            });
+        }
+        let macros = Macros::new(macros);
+        for index in 0..places.len() {
+            self.report_all(&macros.check(index));
+        }
+        let rules = collected.rules.all.into_iter();
+        let rules: Vec<Rule> = rules
+            .filter_map(|entry| self.rule(entry.item, &lists, &macros))
+            .collect();
+        for (item, place) in macros.iter().zip(places) {
+            if !item.used.get() {
+                self.warn(place, format!("the macro \"{}\" is not used", item.name));
+            }
+        }
+        for (list, entry) in lists.iter().zip(&collected.lists.all) {
+            if !list.used.get() {
+                let message = format!("the list \"{}\" is not used", list.name);
+                self.warn(entry.item.place, message);
+            }
+        }
+        rules.into_iter().collect()
+    }
+
+    /// Parses a condition; `None`, and a finding, if it is none.
+    fn parse(&mut self, text: Text, lists: &[List]) -> Option<Expr> {
+        let (parsed, problem) = self.parse_quietly(text, lists);
+        self.report_all(problem.as_slice());
+        parsed
+    }
+
+    fn parse_quietly(&mut self, mut text: Text, lists: &[List]) -> (Option<Expr>, Option<Problem>) {
+        let number = self.texts.next_number();
+        let at = |offset| At {
+            text: number,
+            offset: u32::try_from(offset).unwrap_or(u32::MAX),
+        };
+        let short_enough = fill_lists(&mut text, lists);
+        let parsed = parse_numbered(text.as_str(), number);
+        self.texts.push(text);
+        if !short_enough {
+            let message = "the condition is too long when its lists are filled in";
+            return (None, Some(Problem::new(at(0), message)));
+        }
+        match parsed {
+            Ok(expr) => (Some(expr), None),
+            Err(error) => {
+                let problem = Problem::new(at(error.offset), error.message);
+                (None, Some(problem.with_help(error.help)))
+            }
+        }
+    }
+
+    /// Compiles a rule; `None` if it is not to be used, for whatever reason.
+    fn rule(&mut self, item: RuleItem, lists: &[List], macros: &Macros) -> Option<Rule> {
+        let Some(source) = Source::parse(&item.source) else {
+            let (name, source) = (&item.name, &item.source);
+            let message = format!("the rule \"{name}\" is skipped: unknown source \"{source}\"");
+            self.warn(item.source_place, message);
+            // What it uses is in use all the same.
+            if let (Some(condition), _) = self.parse_quietly(item.condition, lists) {
+                macros.inline_rule(&condition);
+            }
+            return None;
+        };
+        let mut problems = Vec::new();
+        let mut condition = None;
+        if let Some(expr) = self.parse(item.condition.clone(), lists) {
+            let Inlined {
+                condition: expr,
+                problems: found,
+                complete,
+            } = macros.inline_rule(&expr);
+            problems.extend(found);
+            if complete {
+                match compile(&expr) {
+                    Ok(compiled) => condition = Some(compiled),
+                    Err(found) => problems.extend(found),
+                }
+            }
+        }
+        let output = match self.output(&item) {
+            Ok(output) => Some(output),
+            Err(found) => {
+                problems.extend(found);
+                None
+            }
+        };
+        let unknown = problems.iter().find(|problem| problem.unknown_field);
+        if item.skip_if_unknown_filter
+            && let Some(unknown) = unknown
+        {
+            let message = format!("the rule \"{}\" is skipped: {}", item.name, unknown.message);
+            self.warn(item.place, message);
+            return None;
+        }
+        self.report_all(&problems);
+        let (condition, output) = (condition?, output?);
+        let event_types = EventTypes::of(&condition);
+        match &event_types {
+            EventTypes::Only(types) if types.is_empty() => {
+                let message = format!("the rule \"{}\" can match no type of event", item.name);
+                self.warn(item.place, message);
+            }
+            EventTypes::AllBut(_) if item.warn_event_types => {
+                let message = format!(
+                    "the rule \"{}\" names no evt.type: it looks at every event",
+                    item.name
+                );
+                self.warn(item.place, message);
+            }
+            EventTypes::Only(_) | EventTypes::AllBut(_) => {}
+        }
+        item.enabled.then_some(Rule {
+            name: item.name,
+            description: item.description,
+            priority: item.priority,
+            tags: item.tags,
+            source,
+            condition,
+            output,
+            event_types,
+        })
+    }
+
+    fn output(&mut self, item: &RuleItem) -> Result<Output, Vec<Problem>> {
+        let format = item.output.as_text().unwrap_or_default();
+        Output::new(&format).map_err(|errors| {
+            let number = self.texts.next_number();
+            if let Some(text) = Text::new(item.place.0, &item.output) {
+                self.texts.push(text);
+            }
+            let problem = |error: super::output::OutputError| {
+                let at = At {
+                    text: number,
+                    offset: u32::try_from(error.offset).unwrap_or(u32::MAX),
+                };
+                Problem {
+                    unknown_field: error.unknown_field,
+                    ..Problem::new(at, error.message).with_help(error.help)
+                }
+            };
+            errors.into_iter().map(problem).collect()
+        })
+    }
+}
+
+/// The lists, with the names of earlier lists among their items replaced by what these hold. That
+/// goes one level deep.
+fn lists(collected: &Named<ListItem>) -> Vec<List> {
+    let mut used = Vec::new();
+    let filled: Vec<List> = collected
+        .all
+        .iter()
+        .map(|entry| {
+            let mut items = Vec::new();
+            for item in &entry.item.items {
+                match collected.get(item) {
+                    Some(other) if other.first < entry.last => {
+                        used.push(item);
+                        items.extend(other.item.items.iter().cloned());
+                    }
+                    _ => items.push(item.clone()),
+                }
+            }
+            List::new(entry.item.name.clone(), &items)
+        })
+        .collect();
+    for list in &filled {
+        if used.contains(&&list.name) {
+            list.used.set(true);
+        }
+    }
+    filled
+}

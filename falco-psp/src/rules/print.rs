@@ -1,0 +1,101 @@
+//! Syntax tree to condition text: what [`super::parse`] reads back as the same tree.
+
+use std::fmt;
+
+use super::ast::{Expr, FieldName, Literal, Test};
+use super::parse::{is_bare, is_bare_argument};
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Or(parts) => join(f, parts, " or ", |part| matches!(part, Self::Or(_))),
+            Self::And(parts) => join(f, parts, " and ", |part| {
+                matches!(part, Self::Or(_) | Self::And(_))
+            }),
+            Self::Not(inner) => {
+                f.write_str("not ")?;
+                let simple = matches!(**inner, Self::Macro(_) | Self::Check(_));
+                part(f, inner, !simple)
+            }
+            Self::Macro(name) => f.write_str(&name.name),
+            Self::Check(check) => {
+                let word = check.test.operator();
+                write!(f, "{} {word}", check.field)?;
+                match &check.test {
+                    Test::Exists => Ok(()),
+                    Test::Compare(_, literal) => write!(f, " {literal}"),
+                    Test::List(_, literals) => {
+                        f.write_str(" (")?;
+                        for (i, literal) in literals.iter().enumerate() {
+                            let comma = if i == 0 { "" } else { ", " };
+                            write!(f, "{comma}{literal}")?;
+                        }
+                        f.write_str(")")
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn join(
+    f: &mut fmt::Formatter<'_>,
+    parts: &[Expr],
+    word: &str,
+    needs_parentheses: impl Fn(&Expr) -> bool,
+) -> fmt::Result {
+    for (i, expr) in parts.iter().enumerate() {
+        if i > 0 {
+            f.write_str(word)?;
+        }
+        part(f, expr, needs_parentheses(expr))?;
+    }
+    Ok(())
+}
+
+fn part(f: &mut fmt::Formatter<'_>, expr: &Expr, parentheses: bool) -> fmt::Result {
+    if parentheses {
+        write!(f, "({expr})")
+    } else {
+        write!(f, "{expr}")
+    }
+}
+
+impl fmt::Display for FieldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if let Some(argument) = &self.argument {
+            f.write_str("[")?;
+            text(f, argument, is_bare_argument)?;
+            f.write_str("]")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Literal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        text(f, &self.text, is_bare)
+    }
+}
+
+/// Writes a text, in quotes if it needs them.
+fn text(f: &mut fmt::Formatter<'_>, text: &str, bare: fn(u8) -> bool) -> fmt::Result {
+    if !text.is_empty() && text.bytes().all(bare) {
+        return f.write_str(text);
+    }
+    f.write_str("\"")?;
+    for c in text.chars() {
+        match c {
+            '"' => f.write_str("\\\"")?,
+            '\\' => f.write_str("\\\\")?,
+            '\u{8}' => f.write_str("\\b")?,
+            '\u{c}' => f.write_str("\\f")?,
+            '\n' => f.write_str("\\n")?,
+            '\r' => f.write_str("\\r")?,
+            '\t' => f.write_str("\\t")?,
+            other => write!(f, "{other}")?,
+        }
+    }
+    f.write_str("\"")
+}

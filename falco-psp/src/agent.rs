@@ -268,10 +268,10 @@ impl Agent {
 /// condition reads, and the program, unless the container as a whole is judged.
 fn facts(rule: &Rule, event: &Event) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for field in rule.condition_fields() {
+    rule.condition.for_each_field(&mut |field| {
         field.extract(event, |value| value.hash(&mut hasher));
         hasher.write_u8(0);
-    }
+    });
     if event.activity != Activity::Container {
         event.process.executable.hash(&mut hasher);
     }
@@ -283,10 +283,10 @@ fn alert(rule: &Rule, event: &Event) -> Alert {
         time_ns: event.time_ns,
         rule: rule.name.clone(),
         priority: rule.priority.word(),
-        output: rule.output.text(event),
+        output: rule.output.render(event),
         output_fields: rule.output.fields(event),
         source: "syscall",
-        tags: rule.tags.clone(),
+        tags: rule.tags.iter().cloned().collect(),
     }
 }
 

@@ -44,7 +44,7 @@ impl Kind {
 }
 
 /// One value of a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value<'e> {
     /// Of a field of [`Kind::Bool`].
     Bool(bool),

@@ -70,7 +70,7 @@ impl Alert {
     }
 
     fn text(&self, zone: &TimeZone) -> String {
-        let time = self.timestamp().to_zoned(zone.clone());
+        let time = self.timestamp().to_zoned_datetime(zone.clone());
         let time = time.strftime("%H:%M:%S.%9f");
         format!("{time}: {} {}", self.priority, self.output)
     }

@@ -181,17 +181,18 @@ impl FromIterator<Rule> for RuleSet {
 }
 
 impl RuleSet {
-    /// Calls `on_match` with every rule that fires for `event`, in the order of the files.
+    /// The rules that fire for `event`, in the order of the files, each with its index in
+    /// [`RuleSet::rules`].
     ///
     /// Falco's default is to stop at the first one. Here a rule must not hide another: each is
     /// about another control.
-    pub fn evaluate<'r>(&'r self, event: &Event, on_match: impl FnMut(&'r Rule)) {
+    pub fn matching<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = (usize, &'a Rule)> {
         let event_type = event.activity.event_type();
         let candidates = self.by_type.get(event_type).unwrap_or(&self.by_other_type);
-        let rules = candidates.iter().filter_map(|index| self.rules.get(*index));
-        rules
-            .filter(|rule| rule.condition.matches(event))
-            .for_each(on_match);
+        let rules = candidates
+            .iter()
+            .filter_map(|&index| Some((index, self.rules.get(index)?)));
+        rules.filter(|(_, rule)| rule.source == Source::Syscall && rule.condition.matches(event))
     }
 
     /// All rules, in the order of the files.

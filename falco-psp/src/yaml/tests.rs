@@ -304,7 +304,7 @@ proptest! {
     fn words_are_found_where_they_are_written(lines in prop::collection::vec("( {0,3}[a-z]{1,5}){1,3}", 1..5), style in 0..4usize) {
         let mut text = ["k: |\n", "k: >\n", "k: \"", "k: '"][style].to_owned();
         let mut words = 0;
-        for line in &lines {
+        for (number, line) in lines.iter().enumerate() {
             let mut numbered = String::new();
             for word in line.split(' ') {
                 numbered += " ";
@@ -313,7 +313,13 @@ proptest! {
                     words += 1;
                 }
             }
-            text += &format!("  {}\n", numbered.trim_start());
+            // Lines of a block may be indented more, but for the first; there may be empty ones.
+            let blanks = numbered.len() - numbered.trim_start().len();
+            let more = if number > 0 && style < 2 { blanks - 1 } else { 0 };
+            text += &format!("  {:more$}{}\n", "", numbered.trim_start());
+            if line.len() % 3 == 0 {
+                text += "\n";
+            }
         }
         text += ["", "", "  \"\n", "  '\n"][style];
         for word in 0..words {

@@ -1,0 +1,87 @@
+//! Policies and the rules that they become. `UPDATE_GOLDEN=1 cargo test` writes the rules anew.
+
+#![expect(clippy::unwrap_used, reason = "a test says best where it failed")]
+
+use std::path::{Path, PathBuf};
+
+use falco_psp::{convert, psp};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn check(policy: &str, rules: &str) -> convert::Rules {
+    let (policy, _) = psp::load(&root().join(policy)).unwrap();
+    let rendered = convert::rules_text(&policy).unwrap();
+    let golden = root().join("falco-psp/tests/golden").join(rules);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&golden, &rendered.text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+    assert!(
+        rendered.text == expected,
+        "{} is not what is rendered now; look at it with UPDATE_GOLDEN=1 and git diff:\n{}",
+        golden.display(),
+        rendered.text
+    );
+    rendered
+}
+
+fn unobserved(rules: &convert::Rules) -> Vec<&'static str> {
+    rules
+        .unobserved
+        .iter()
+        .map(|control| control.name())
+        .collect()
+}
+
+#[test]
+fn permissive() {
+    let rules = check("examples/permissive.yaml", "permissive.rules.yaml");
+    assert_eq!(unobserved(&rules), [""; 0]);
+    assert!(!rules.text.contains("- rule:"));
+}
+
+#[test]
+fn restricted() {
+    let rules = check("examples/restricted.yaml", "restricted.rules.yaml");
+    assert_eq!(
+        unobserved(&rules),
+        [
+            "hostPorts",
+            "sysctls",
+            "allowedProcMountTypes",
+            "seccomp",
+            "apparmor"
+        ]
+    );
+}
+
+#[test]
+fn all_fields() {
+    let policy = "falco-psp/tests/golden/all-fields.psp.yaml";
+    let rules = check(policy, "all-fields.rules.yaml");
+    assert_eq!(rules.text.matches("- rule:").count(), 13);
+    assert_eq!(
+        unobserved(&rules),
+        [
+            "hostPorts",
+            "allowedFlexVolumes",
+            "allowedCSIDrivers",
+            "seLinux",
+            "sysctls",
+            "allowedProcMountTypes",
+            "runtimeClass",
+            "seccomp",
+            "apparmor"
+        ]
+    );
+}
+
+#[test]
+fn odd_name() {
+    check(
+        "falco-psp/tests/golden/odd-name.psp.yaml",
+        "odd-name.rules.yaml",
+    );
+}

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 
-use falco_psp_common::record::{Kind, flags};
+use falco_psp_common::record::{Kind, flags, namespace};
 use jiff::tz::TimeZone;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Map;
@@ -75,7 +75,7 @@ impl Agent {
         Ok(Self {
             rules,
             telling,
-            host_mnt_ns: host.get(falco_psp_common::record::namespace::MNT),
+            host_mnt_ns: host.get(namespace::MNT),
             containers: Containers::new(host),
             programs: Programs::default(),
             stdout: Stdout::start()?,
@@ -104,7 +104,7 @@ impl Agent {
     pub fn scan(&mut self) {
         let found = processes::scan(self.host_mnt_ns, &mut self.fates.unreadable);
         let now = now_ns();
-        for process in found {
+        for mut process in found {
             let pid = process.process.pid;
             let Some(container) = self.containers.identify(0, process.cgroup, pid, true) else {
                 self.fates.no_container += 1;
@@ -114,10 +114,14 @@ impl Agent {
                 self.fates.set_up += 1;
                 continue;
             }
+            let user_ns = process.namespaces[namespace::USER];
+            let tracked = self.containers.get(&container.id);
+            process.process.nested_user_namespace =
+                tracked.is_some_and(|tracked| tracked.user_ns != user_ns);
             self.programs.remember(&process.process);
             let process_state = Arc::new(process.process);
             self.start_container(&container, &process_state, &process.namespaces, now);
-            let mnt_ns = process.namespaces[falco_psp_common::record::namespace::MNT];
+            let mnt_ns = process.namespaces[namespace::MNT];
             self.containers.executed(&container.id, mnt_ns);
             self.judge(&container.id, Activity::Exec, process_state, now, 0);
         }
@@ -136,7 +140,9 @@ impl Agent {
         let fixed = &record.fixed;
         let settled = record.kind == Kind::Exec;
         let path = record.cgroup_path();
-        let Some(container) = self.containers.identify(fixed.cgroup_id, path, fixed.pid, settled)
+        let Some(container) = self
+            .containers
+            .identify(fixed.cgroup_id, path, fixed.pid, settled)
         else {
             self.fates.no_container += 1;
             return;
@@ -145,7 +151,10 @@ impl Agent {
             self.fates.set_up += 1;
             return;
         }
-        let mut process = process_of(&record);
+        let user_ns = fixed.namespaces[namespace::USER];
+        let tracked = self.containers.get(&container.id);
+        let nested = tracked.is_some_and(|tracked| tracked.user_ns != user_ns);
+        let mut process = process_of(&record, nested);
         if record.kind == Kind::Exec {
             self.programs.remember(&process);
         } else {
@@ -162,7 +171,13 @@ impl Agent {
         let changed = matches!(activity, Activity::Mount { result, .. } if result >= 0)
             && self.containers.refresh_mounts(&container.id, fixed.pid);
         if changed {
-            self.judge(&container.id, Activity::Container, Arc::clone(&process), time_ns, 0);
+            self.judge(
+                &container.id,
+                Activity::Container,
+                Arc::clone(&process),
+                time_ns,
+                0,
+            );
         }
         self.judge(&container.id, activity, process, time_ns, fixed.posture);
     }
@@ -215,12 +230,18 @@ impl Agent {
         &mut self,
         found: &ContainerRef,
         process: &Arc<Process>,
-        namespaces: &[u32; falco_psp_common::record::namespace::COUNT],
+        namespaces: &[u32; namespace::COUNT],
         time_ns: u64,
     ) {
         if self.containers.get(&found.id).is_none() {
             self.containers.start(found, process, namespaces);
-            self.judge(&found.id, Activity::Container, Arc::clone(process), time_ns, 0);
+            self.judge(
+                &found.id,
+                Activity::Container,
+                Arc::clone(process),
+                time_ns,
+                0,
+            );
         }
     }
 
@@ -257,7 +278,8 @@ impl Agent {
             };
             let told = self.tally.count(violation, posture);
             if told || self.telling.all {
-                let line = alert(rule, &event).line(self.telling.format, &self.hostname, &self.zone);
+                let line =
+                    alert(rule, &event).line(self.telling.format, &self.hostname, &self.zone);
                 self.stdout.send(line);
             }
         }
@@ -290,7 +312,7 @@ fn alert(rule: &Rule, event: &Event) -> Alert {
     }
 }
 
-fn process_of(record: &Record<'_>) -> Process {
+fn process_of(record: &Record<'_>, nested_user_namespace: bool) -> Process {
     let fixed = &record.fixed;
     let is_exec = record.kind == Kind::Exec;
     Process {
@@ -306,7 +328,9 @@ fn process_of(record: &Record<'_>) -> Process {
         groups: record.groups(),
         supplementary_groups: record.supplementary_groups(),
         capabilities: record.capabilities(),
-        no_new_privs: record.has(flags::NO_NEW_PRIVS),
+        nested_user_namespace,
+        no_new_privs: (!record.has(flags::NO_NEW_PRIVS_UNKNOWN))
+            .then(|| record.has(flags::NO_NEW_PRIVS)),
         seccomp_mode: fixed.seccomp_mode,
         gained_privileges: record.gained_privileges(),
     }

@@ -124,7 +124,17 @@ mod tests {
         assert_eq!(seconds("90"), Ok(90.0));
         assert_eq!(seconds("1h30m"), Ok(5400.0));
         assert_eq!(seconds("500ms"), Ok(0.5));
-        for bad in ["", "0", "0s", "s", "10x", "10 s", "-5s", "1h30", "99999999999h"] {
+        for bad in [
+            "",
+            "0",
+            "0s",
+            "s",
+            "10x",
+            "10 s",
+            "-5s",
+            "1h30",
+            "99999999999h",
+        ] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

@@ -28,37 +28,64 @@ pub fn examine() -> Checkup {
     let release = rustix::system::uname();
     line(true, "kernel", &release.release().to_string_lossy());
     match OBJECT {
-        Some(object) => line(true, "kernel object", &format!("{} bytes, embedded", object.len())),
+        Some(object) => line(
+            true,
+            "kernel object",
+            &format!("{} bytes, embedded", object.len()),
+        ),
         None => line(false, "kernel object", &LoadError::NoObject.to_string()),
     }
     let lacking = load::missing_rights();
     match lacking.is_empty() {
         true => line(true, "rights", "enough to observe"),
-        false => line(false, "rights", &format!("no {}: run with sudo", lacking.join(", "))),
+        false => line(
+            false,
+            "rights",
+            &format!("no {}: run with sudo", lacking.join(", ")),
+        ),
     }
     let host = HostNamespaces::find();
     match &host {
-        Ok(_) => line(true, "host namespaces", "known: containers can be told from the host"),
-        Err(name) => line(false, "host namespaces", &LoadError::HostNamespaces(name.clone()).to_string()),
+        Ok(_) => line(
+            true,
+            "host namespaces",
+            "known: containers can be told from the host",
+        ),
+        Err(name) => line(
+            false,
+            "host namespaces",
+            &LoadError::HostNamespaces(name.clone()).to_string(),
+        ),
     }
     match load::kernel_btf() {
         Err(error) => line(false, "kernel types", &error.to_string()),
         Ok(btf) => {
             let (_, missing) = offsets::find(&btf);
-            line(true, "kernel types", &format!("read from {}", load::KERNEL_BTF));
+            line(
+                true,
+                "kernel types",
+                &format!("read from {}", load::KERNEL_BTF),
+            );
             for missing in missing {
                 let fact = missing.fact.describe();
-                line(false, "kernel type member", &format!("{}: without it no {fact}", missing.member));
+                line(
+                    false,
+                    "kernel type member",
+                    &format!("{}: without it no {fact}", missing.member),
+                );
             }
         }
     }
-    let started = host.ok().filter(|_| lacking.is_empty() && OBJECT.is_some()).map(|host| {
-        let options = Options {
-            ring_bytes: 64 << 10,
-            deduplicate: false,
-        };
-        KernelSide::start(&host, options, |_| true)
-    });
+    let started = host
+        .ok()
+        .filter(|_| lacking.is_empty() && OBJECT.is_some())
+        .map(|host| {
+            let options = Options {
+                ring_bytes: 64 << 10,
+                deduplicate: false,
+            };
+            KernelSide::start(&host, options, |_| true)
+        });
     for hook in HOOKS {
         let what = format!("tp_btf {}", hook.tracepoint);
         let needs = format!("{} (Linux {} or newer)", hook.fact, hook.minimum_kernel);

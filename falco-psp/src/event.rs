@@ -101,8 +101,12 @@ pub struct Process {
     pub supplementary_groups: Vec<u32>,
     /// The capability sets.
     pub capabilities: Capabilities,
-    /// Whether no_new_privs is set: an exec can then not gain privileges.
-    pub no_new_privs: bool,
+    /// Whether the process is in a user namespace of its own below the container's: what its
+    /// capabilities allow ends there.
+    pub nested_user_namespace: bool,
+    /// Whether no_new_privs is set: an exec can then not gain privileges. `None` if this kernel
+    /// does not tell.
+    pub no_new_privs: Option<bool>,
     /// The seccomp mode: 0 off, 1 strict, 2 filter.
     pub seccomp_mode: u32,
     /// Whether the executed program gave the process privileges which it did not have: a setuid

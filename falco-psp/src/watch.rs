@@ -149,7 +149,11 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
         deduplicate: !options.all,
     };
     let telling = Telling {
-        format: if options.json { Format::Json } else { Format::Text },
+        format: if options.json {
+            Format::Json
+        } else {
+            Format::Text
+        },
         all: options.all,
     };
     let rule_count = rules.rules().len();
@@ -158,7 +162,10 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
     let mut kernel = KernelSide::start(&host, kernel_options, |name| event_types.contains(name))?;
     for missing in &kernel.missing {
         let fact = missing.fact.describe();
-        eprintln!("this kernel has no {}: without it no {fact}", missing.member);
+        eprintln!(
+            "this kernel has no {}: without it no {fact}",
+            missing.member
+        );
     }
     let started = Instant::now();
     agent.scan();

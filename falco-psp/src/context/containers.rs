@@ -24,6 +24,8 @@ pub struct Tracked {
     pub container: Arc<Container>,
     /// The pod's pause container: no subject.
     pub is_sandbox: bool,
+    /// Inode number of the user namespace of its first process.
+    pub user_ns: u32,
     /// The mount namespaces that programs of the workload were executed in.
     mount_namespaces: HashSet<u32>,
 }
@@ -118,6 +120,7 @@ impl Containers {
         let tracked = Tracked {
             container: Arc::new(container),
             is_sandbox,
+            user_ns: namespaces[namespace::USER],
             mount_namespaces: HashSet::new(),
         };
         self.by_id

@@ -92,7 +92,8 @@ fn read(pid: u32) -> Option<Found> {
             bounding: status.capbnd.unwrap_or(0),
             ambient: status.capamb.unwrap_or(0),
         },
-        no_new_privs: status.nonewprivs == Some(1),
+        nested_user_namespace: false,
+        no_new_privs: status.nonewprivs.map(|set| set == 1),
         seccomp_mode: status.seccomp.unwrap_or(0),
         gained_privileges: false,
     };

@@ -112,7 +112,7 @@ fn flags() {
         ),
         (
             "allowPrivilegeEscalation: false",
-            "evt.type=execve and proc.gained_privileges=true and proc.no_new_privs=false",
+            "evt.type=execve and proc.gained_privileges=true and not proc.no_new_privs=true",
         ),
     ] {
         assert_eq!(conditions(&policy(line)), [expected]);
@@ -123,12 +123,12 @@ fn flags() {
 fn volumes() {
     assert_eq!(
         conditions(&policy("volumes: []")),
-        ["psp_p_mounts and container.volumes.type exists"]
+        ["evt.type=container and container.volumes.type exists"]
     );
     let some = policy("volumes: [configMap, secret]");
     assert_eq!(
         conditions(&some),
-        ["psp_p_mounts and container.volumes.type exists \
+        ["evt.type=container and container.volumes.type exists \
           and not container.volumes.type in (psp_p_types)"]
     );
     assert_eq!(
@@ -179,7 +179,7 @@ fn host_paths() {
         let policy = policy(&format!("allowedHostPaths: [{paths}]"));
         assert_eq!(
             conditions(&policy),
-            [format!("psp_p_mounts and ( {expected} )")]
+            [format!("evt.type=container and ( {expected} )")]
         );
     }
 }
@@ -191,7 +191,7 @@ fn ids() {
     assert_eq!(
         conditions(&user),
         [
-            "evt.type in (container, execve, setuid, setreuid, setresuid, setfsuid) \
+            "evt.type in (execve, setuid, setreuid, setresuid, setfsuid) \
           and psp_p_succeeded and user.uids exists and not user.uids in (psp_p_users)"
         ]
     );
@@ -199,7 +199,7 @@ fn ids() {
     assert_eq!(
         conditions(&policy("runAsUser: {rule: MustRunAsNonRoot}")),
         [
-            "evt.type in (container, execve, setuid, setreuid, setresuid, setfsuid) \
+            "evt.type in (execve, setuid, setreuid, setresuid, setfsuid) \
           and psp_p_succeeded and user.uids intersects (0)"
         ]
     );

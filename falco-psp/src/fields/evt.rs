@@ -104,6 +104,7 @@ pub(super) static FIELDS: [Field; 10] = [
             if let Activity::Mount { call, result, .. } = event.activity
                 && result >= 0
                 && call != "open_tree"
+                && !event.process.nested_user_namespace
             {
                 give(capability::NAMES[capability::SYS_ADMIN as usize].into());
             }

@@ -60,7 +60,13 @@ pub(super) static FIELDS: [Field; 11] = [
     Field::bool(
         "proc.no_new_privs",
         "whether no_new_privs is set, so that no exec can gain privileges",
-        |event, _, give| give(event.process.no_new_privs.into()),
+        |event, _, give| {
+            event
+                .process
+                .no_new_privs
+                .into_iter()
+                .for_each(|set| give(set.into()))
+        },
     )
     .ours(),
     Field::int(

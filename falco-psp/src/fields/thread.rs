@@ -28,10 +28,13 @@ pub(super) static FIELDS: [Field; 7] = [
     ),
     Field::text(
         "thread.caps",
-        "the capabilities that it can use: effective or permitted, without CAP_",
+        "the capabilities that it can use on the container: effective or permitted, without CAP_; \
+         none in a user namespace that the container made",
         |event, _, give| {
             let sets = event.process.capabilities;
-            each(sets.effective | sets.permitted, give);
+            if !event.process.nested_user_namespace {
+                each(sets.effective | sets.permitted, give);
+            }
         },
     )
     .list()

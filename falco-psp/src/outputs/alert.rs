@@ -61,7 +61,10 @@ impl Alert {
                     rule: &self.rule,
                     source: self.source,
                     tags: &self.tags,
-                    time: self.timestamp().strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string(),
+                    time: self
+                        .timestamp()
+                        .strftime("%Y-%m-%dT%H:%M:%S.%9fZ")
+                        .to_string(),
                 };
                 // Maps with text keys and numbers without NaN: cannot fail.
                 serde_json::to_string(&json).unwrap_or_default()

@@ -12,8 +12,8 @@ use crate::agent::Fates;
 use crate::container::Container;
 use crate::control::Control;
 use crate::rules::RuleSet;
-use crate::sources::syscall::ledger::Counts;
 use crate::rules::escape;
+use crate::sources::syscall::ledger::Counts;
 
 /// All that a summary tells.
 pub struct Summary<'a> {
@@ -65,7 +65,10 @@ impl Summary<'_> {
         let watched = self.containers.len();
         let seconds = self.elapsed.as_secs_f64();
         match by_container.len() {
-            0 => writeln!(text, "no violation in {watched} containers in {seconds:.0} s")?,
+            0 => writeln!(
+                text,
+                "no violation in {watched} containers in {seconds:.0} s"
+            )?,
             violating => writeln!(
                 text,
                 "{violating} of {watched} containers violate the policy (seen in {seconds:.0} s):"
@@ -80,7 +83,7 @@ impl Summary<'_> {
             for (index, count) in counts {
                 let rule = self.rules.rules().get(index);
                 let name = rule.map_or("", |rule| {
-                    rule.control().map_or(rule.name.as_str(), Control::name)
+                    rule.control().map_or(&*rule.name, |control| control.name())
                 });
                 writeln!(text, "    {name:<26}{count:>10}")?;
             }
@@ -92,9 +95,14 @@ impl Summary<'_> {
     fn not_seen(&self, text: &mut String) -> std::fmt::Result {
         if !self.unobserved.is_empty() {
             let names: Vec<&str> = self.unobserved.iter().map(|c| c.name()).collect();
-            writeln!(text, "not observed, though the policy restricts it: {}", names.join(", "))?;
+            writeln!(
+                text,
+                "not observed, though the policy restricts it: {}",
+                names.join(", ")
+            )?;
         }
-        let facts: [(&str, fn(&Container) -> bool, bool); 6] = [
+        type IsUnknown = fn(&Container) -> bool;
+        let facts: [(&str, IsUnknown, bool); 6] = [
             ("privileged", |c| c.privileged.is_none(), true),
             ("host namespaces", |c| c.host_network.is_none(), true),
             ("read-only root", |c| c.root_read_only.is_none(), true),
@@ -115,15 +123,24 @@ impl Summary<'_> {
         }
         if self.fates.unreadable > 0 {
             let count = self.fates.unreadable;
-            writeln!(text, "unknown: {count} processes of containers could not be read")?;
+            writeln!(
+                text,
+                "unknown: {count} processes of containers could not be read"
+            )?;
         }
         let lost: u64 = self.ledger.iter().map(|(_, counts)| counts.lost()).sum();
         if lost > 0 {
-            writeln!(text, "{lost} EVENTS WERE LOST: violations may be missing (see --ring-size)")?;
+            writeln!(
+                text,
+                "{lost} EVENTS WERE LOST: violations may be missing (see --ring-size)"
+            )?;
         }
         if self.unwritten > 0 {
             let count = self.unwritten;
-            writeln!(text, "{count} alerts could not be written to standard output fast enough")?;
+            writeln!(
+                text,
+                "{count} alerts could not be written to standard output fast enough"
+            )?;
         }
         Ok(())
     }

@@ -56,9 +56,8 @@ impl fmt::Display for Counts {
 /// # Errors
 /// The map cannot be read.
 pub fn read(map: &PerCpuArray<MapData, u64>) -> Result<Vec<(Kind, Counts)>, MapError> {
-    let sum = |kind, fate| -> Result<u64, MapError> {
-        Ok(map.get(&slot(kind, fate), 0)?.iter().sum())
-    };
+    let sum =
+        |kind, fate| -> Result<u64, MapError> { Ok(map.get(&slot(kind, fate), 0)?.iter().sum()) };
     Kind::ALL
         .into_iter()
         .map(|kind| {

@@ -35,8 +35,11 @@ impl Reader {
     /// # Errors
     /// The ring cannot be waited for.
     pub fn new(end: RingEnd) -> io::Result<Self> {
+        // SAFETY: the map's file descriptor stays open and the same as long as the ring, which
+        // owns it, is in here.
+        let ring = unsafe { AsyncFd::register(end.ring) }?;
         Ok(Self {
-            ring: AsyncFd::new(end.ring)?,
+            ring,
             asleep: end.reader_asleep,
             empty_ticks: 0,
             armed: false,

@@ -1,2 +1,90 @@
-//! .
-fn main() {}
+//! Sets up, builds, runs and tests falco-psp.
+
+mod build;
+mod build_ebpf;
+mod command;
+mod debian;
+mod demo;
+mod elf;
+mod run;
+mod setup;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Sets up, builds, runs and tests falco-psp"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing to build and test; silent when nothing is
+    Setup,
+    /// Build the kernel side into target/falco-psp-ebpf.o
+    BuildEbpf {
+        /// Let the programs log what they do (slow; for debugging)
+        #[arg(long)]
+        debug_log: bool,
+    },
+    /// Build the kernel side and the agent
+    Build {
+        /// Build the agent with optimisations
+        #[arg(long)]
+        release: bool,
+    },
+    /// Build everything and run the agent as root: cargo xtask run -- ARGS
+    Run {
+        /// Arguments of falco-psp
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Show real alerts: start a container that breaks an example policy, and watch it
+    Demo {
+        /// Take the agent as it is, without set-up and build
+        #[arg(long, hide = true)]
+        built: bool,
+    },
+    /// Set up, build and run every check and test
+    Test {
+        /// Leave out the tests that start containers as root
+        #[arg(long)]
+        no_live: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run_task(Cli::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_task(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Setup => setup::setup(setup::For::Tests)?,
+        Task::BuildEbpf { debug_log } => {
+            build_ebpf::build_ebpf(debug_log)?;
+        }
+        Task::Build { release } => {
+            build::build(release)?;
+        }
+        Task::Run { arguments } => return run::run(&arguments),
+        Task::Demo { built } => return demo::demo(built),
+        Task::Test { no_live } => test::test(!no_live)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

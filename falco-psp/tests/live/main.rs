@@ -1,0 +1,14 @@
+//! Live tests: the real agent beside real containers.
+//!
+//! `harness` tests the harness alone. The others need the agent.
+
+mod agent;
+mod bundle;
+mod container;
+mod harness;
+mod ledger;
+mod needs;
+mod posture;
+mod runtime;
+mod throughput;
+mod workload;

@@ -1,0 +1,32 @@
+//! What the live tests need, and what happens where it is missing.
+
+use std::{env, ffi::OsStr, path::Path, process::Command};
+
+/// Whether a test that starts containers can run here. Where it cannot, it says why; in CI that
+/// is a failure, because a test that nobody misses is none.
+pub(crate) fn containers() -> bool {
+    if env::var_os("FALCO_PSP_LIVE").as_deref() == Some(OsStr::new("skip")) {
+        println!("skipped: by FALCO_PSP_LIVE=skip");
+        return false;
+    }
+    let Some(missing) = missing() else {
+        return true;
+    };
+    let ci = env::var_os("CI").is_some_and(|value| value == "true");
+    assert!(!ci, "needs {missing}, and in CI nothing is skipped");
+    println!("skipped: needs {missing}");
+    false
+}
+
+fn missing() -> Option<&'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("root");
+    }
+    if Command::new("runc").arg("--version").output().is_err() {
+        return Some("runc");
+    }
+    if !Path::new("/bin/busybox").exists() {
+        return Some("a static busybox at /bin/busybox");
+    }
+    None
+}

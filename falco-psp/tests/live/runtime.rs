@@ -1,0 +1,98 @@
+//! Containers that start well and break a policy later: seen, with the process named.
+
+use anyhow::Result;
+
+use super::{
+    agent::{Agent, Alert, Ended, RESTRICTED, controls},
+    bundle::Bundle,
+    container::Container,
+    needs,
+    workload::{WORKLOAD, workload},
+};
+
+/// Starts the agent, then does something in a container that was judged already, until an alert
+/// satisfies the condition.
+fn watch(
+    bundle: Bundle,
+    args: &[&str],
+    condition: impl Fn(&Container, &Alert) -> bool,
+) -> Result<(Container, Ended, bool)> {
+    let bundle = bundle.program(workload()?, WORKLOAD, 0o755)?;
+    let bundle = bundle.setuid_root(workload()?, "/bin/suid-root")?;
+    let container = Container::start(bundle.args(&[WORKLOAD, "sleep"]))?;
+    let agent = Agent::start(RESTRICTED, &[])?;
+    let output = container.exec(args)?;
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    let seen = agent.wait_for(|alerts| alerts.iter().any(|alert| condition(&container, alert)));
+    let ended = agent.stop()?;
+    Ok((container, ended, seen))
+}
+
+#[test]
+fn root_gained_through_a_setuid_program_is_seen() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    let bundle = Bundle::benign()?.no_new_privs(false);
+    let args = [WORKLOAD, "exec", "/bin/suid-root", "print-ids"];
+    let (_container, ended, seen) = watch(bundle, &args, |container, alert| {
+        alert.is_about(container.id())
+            && alert.control() == Some("runAsUser")
+            && alert.field("proc.name") == Some("suid-root")
+    })?;
+    assert!(seen, "{:#?}\n{}", ended.alerts, ended.messages);
+    Ok(())
+}
+
+#[test]
+fn a_setuid_program_gains_nothing_under_no_new_privs() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    let args = [WORKLOAD, "exec", "/bin/suid-root", "print-ids"];
+    let bundle = Bundle::benign()?.program(workload()?, WORKLOAD, 0o755)?;
+    let bundle = bundle.setuid_root(workload()?, "/bin/suid-root")?;
+    let container = Container::start(bundle.args(&[WORKLOAD, "sleep"]))?;
+    let agent = Agent::start(RESTRICTED, &[])?;
+    let output = container.exec(&args)?;
+    assert!(output.status.success(), "{output:?}");
+    let ended = agent.stop()?;
+    let found = controls(&ended.alerts, container.id());
+    assert!(found.is_empty(), "{:#?}", ended.alerts);
+    Ok(())
+}
+
+#[test]
+fn a_call_of_setuid_is_seen() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    let bundle = Bundle::benign()?.ambient_capabilities(&["CAP_SETUID"]);
+    let (_container, ended, seen) =
+        watch(bundle, &[WORKLOAD, "setuid", "0"], |container, alert| {
+            alert.is_about(container.id())
+                && alert.control() == Some("runAsUser")
+                && alert.field("proc.name") == Some("workload")
+        })?;
+    assert!(seen, "{:#?}\n{}", ended.alerts, ended.messages);
+    Ok(())
+}
+
+#[test]
+fn a_bind_mount_at_run_time_is_seen() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    let bundle = Bundle::benign()?
+        .ambient_capabilities(&["CAP_SYS_ADMIN"])
+        .host_path("/etc", "/host/etc", true);
+    let args = [WORKLOAD, "bind", "/host/etc", "/mnt"];
+    let (_container, ended, seen) = watch(bundle, &args, |container, alert| {
+        alert.is_about(container.id())
+            && alert.control() == Some("volumes")
+            && alert.field("proc.name") == Some("workload")
+            && alert.field("evt.type") == Some("mount")
+    })?;
+    assert!(seen, "{:#?}\n{}", ended.alerts, ended.messages);
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! `cargo xtask setup`: installs what is missing, and is silent when nothing is.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    command,
+    debian::{self, Others},
+    elf,
+    toolchain::{self, Compiler, OLDEST_RUST},
+    workspace,
+};
+
+const DEBIAN_COMPILER: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+const LINKER_VERSION: &str = "0.13.0";
+
+/// What the set-up is for; each includes those before it.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) enum For {
+    /// Building the kernel side and the agent.
+    Build,
+    /// The checks and tests that need no root.
+    Checks,
+    /// Starting real containers, too.
+    Tests,
+}
+
+/// Installs what is missing.
+pub(crate) fn setup(purpose: For) -> Result<()> {
+    c_compiler()?;
+    let compiler = match Compiler::find() {
+        Some(compiler) => compiler,
+        None => install_compiler()?,
+    };
+    if toolchain::linker().is_none() {
+        install_linker(&compiler).context("the linker for eBPF is missing")?;
+    }
+    if purpose >= For::Checks {
+        rust_components()?;
+    }
+    if purpose >= For::Tests {
+        container_tools()?;
+    }
+    Ok(())
+}
+
+fn c_compiler() -> Result<()> {
+    if workspace::program("cc").is_some() {
+        return Ok(());
+    }
+    if !debian::has_apt() {
+        bail!(
+            "`cc` is missing, which links Rust programs: install gcc and the C library's headers"
+        );
+    }
+    let packages = ["gcc", "libc6-dev"];
+    debian::install(
+        &packages,
+        Others::Stay,
+        "`cc` is missing, which links Rust programs",
+    )
+}
+
+fn install_compiler() -> Result<Compiler> {
+    let (major, minor) = OLDEST_RUST;
+    let why = "no compiler for eBPF: neither a rustup nightly with rust-src nor Debian's rustc-web";
+    if debian_has_compiler()? {
+        debian::install(&DEBIAN_COMPILER, Others::Stay, why)?;
+    } else if let Some(rustup) = workspace::program("rustup") {
+        let mut install = Command::new(rustup);
+        install.args(["toolchain", "install", "nightly", "--profile", "minimal"]);
+        install.args(["--component", "rust-src"]);
+        command::run_shown(&mut install, why)
+            .context("cannot fetch a nightly with rust-src; is there a network?")?;
+    } else {
+        bail!(
+            "{why}\nOn Debian 12 the packages are: {}\nElsewhere install rustup, then: \
+             rustup toolchain install nightly --component rust-src",
+            DEBIAN_COMPILER.join(" ")
+        );
+    }
+    Compiler::find().with_context(|| {
+        format!(
+            "what was installed does not build for eBPF; Rust {major}.{minor} or newer is needed"
+        )
+    })
+}
+
+/// Whether Debian's compiler is to be had in a fitting version, without removing another.
+fn debian_has_compiler() -> Result<bool> {
+    if !debian::has_apt() {
+        return Ok(false);
+    }
+    for other in ["rustc", "rustup"] {
+        if debian::is_installed(other) {
+            eprintln!("# Debian's rustc-web is no choice here: it would replace package {other}");
+            return Ok(false);
+        }
+    }
+    let fits = || -> Result<bool> {
+        for package in DEBIAN_COMPILER {
+            let found = debian::candidate(package)?;
+            let version = found.as_deref().and_then(toolchain::parse_release);
+            if version.is_none_or(|version| version < OLDEST_RUST) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    if fits()? {
+        return Ok(true);
+    }
+    if !workspace::is_root() && workspace::program("rustup").is_some() {
+        return Ok(false);
+    }
+    debian::update()?;
+    fits()
+}
+
+fn install_linker(compiler: &Compiler) -> Result<()> {
+    // The linker reads the compiler's bitcode, so both need the same LLVM.
+    let llvm = compiler.llvm()?;
+    let prefix = format!("/usr/lib/llvm-{llvm}");
+    let library = format!("llvm-{llvm}-dev");
+    let polly = format!("libpolly-{llvm}-dev");
+    let packages = [library.as_str(), &polly, "zlib1g-dev", "libzstd-dev"];
+    let has_library = Path::new(&prefix).join("bin/llvm-config").is_file()
+        && Path::new(&prefix).join("include/llvm-c").is_dir();
+    if debian::has_apt() {
+        let installed = has_library && packages.iter().all(|name| debian::is_installed(name));
+        if !installed {
+            debian::install(&packages, Others::Stay, "bpf-linker is built with LLVM")?;
+        }
+    } else if !has_library {
+        bail!(
+            "bpf-linker is built with LLVM {llvm}, which is not in {prefix}. Install it with its \
+             headers (Debian's packages: {}), then: cargo install bpf-linker --version \
+             {LINKER_VERSION} --locked --no-default-features --features llvm-{llvm}",
+            packages.join(" ")
+        );
+    }
+    let mut install = Command::new("cargo");
+    install.args(["install", "bpf-linker", "--locked", "--no-default-features"]);
+    install.args([
+        "--version",
+        LINKER_VERSION,
+        "--features",
+        &format!("llvm-{llvm}"),
+    ]);
+    install.env("LLVM_PREFIX", &prefix);
+    install.env(format!("LLVM_SYS_{llvm}1_PREFIX"), &prefix);
+    // The workspace's settings are not meant for other people's programs.
+    install.current_dir("/");
+    command::run_shown(
+        &mut install,
+        "bpf-linker is missing, which links eBPF programs",
+    )
+}
+
+fn rust_components() -> Result<()> {
+    let mut sysroot = Command::new("rustc");
+    sysroot
+        .args(["--print", "sysroot"])
+        .current_dir(workspace::root());
+    let output = command::output(&mut sysroot)?;
+    let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let missing: Vec<&str> = [("rustfmt", "cargo-fmt"), ("clippy", "cargo-clippy")]
+        .into_iter()
+        .filter(|(_, program)| !Path::new(&sysroot).join("bin").join(program).is_file())
+        .map(|(component, _)| component)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let Some(rustup) = workspace::program("rustup") else {
+        bail!(
+            "{} missing beside rustc in {sysroot}/bin",
+            missing.join(" and ")
+        );
+    };
+    let mut add = Command::new(rustup);
+    add.args(["component", "add"]).args(&missing);
+    add.current_dir(workspace::root());
+    command::run_shown(&mut add, "the checks need them")
+}
+
+fn container_tools() -> Result<()> {
+    let mut packages = Vec::new();
+    if workspace::program("runc").is_none() {
+        packages.push("runc");
+    }
+    if !has_static_busybox() {
+        packages.push("busybox-static");
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !debian::has_apt() {
+        bail!(
+            "real containers need runc, and a busybox at /bin/busybox that is statically linked: \
+             install {}",
+            packages.join(" and ")
+        );
+    }
+    debian::install(
+        &packages,
+        Others::MayBeReplaced,
+        "real containers need them",
+    )
+}
+
+/// Whether there is a busybox that runs in an otherwise empty container.
+fn has_static_busybox() -> bool {
+    elf::is_static(Path::new("/bin/busybox"))
+}

@@ -43,8 +43,9 @@ fn reload(policy: &psp::Policy, rendered: &convert::Rules) {
         assert!(!(has_rule && said), "{control}");
     }
     for rule in rules {
-        let begin = format!("PSP {} Violation (", policy.name);
-        assert!(rule.name.starts_with(&begin), "{}", rule.name);
+        let name = rule.control().unwrap().name();
+        let middle = format!(" Violation ({name}) System Activity");
+        assert!(rule.name.starts_with("PSP ") && rule.name.contains(&middle));
         assert!(rule.tags.contains("k8s-psp"));
     }
 }

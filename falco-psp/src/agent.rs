@@ -12,7 +12,7 @@ use serde_json::Map;
 
 use crate::container::Container;
 use crate::context::cgroup::ContainerRef;
-use crate::context::containers::Containers;
+use crate::context::containers::{Containers, Sighting};
 use crate::context::host::HostNamespaces;
 use crate::context::processes::{self, Found, Programs};
 use crate::event::{Activity, Event, Process};
@@ -125,7 +125,13 @@ impl Agent {
                 tracked.is_some_and(|tracked| tracked.user_ns != user_ns);
             self.programs.remember(&process.process);
             let process_state = Arc::new(process.process);
-            self.start_container(&container, &process_state, &process.namespaces, now);
+            let sighting = Sighting {
+                container: &container,
+                cgroup: process.cgroup.map(|path| (path, 0)),
+                process: &process_state,
+                namespaces: &process.namespaces,
+            };
+            self.start_container(&sighting, now);
             let mnt_ns = process.namespaces[namespace::MNT];
             self.containers.executed(&container.id, mnt_ns);
             self.judge(&container.id, Activity::Exec, process_state, now, 0);
@@ -167,7 +173,13 @@ impl Agent {
         }
         let process = Arc::new(process);
         let time_ns = epoch_ns(fixed.time_ns);
-        self.start_container(&container, &process, &fixed.namespaces, time_ns);
+        let sighting = Sighting {
+            container: &container,
+            cgroup: record.cgroup_path().map(|path| (path, fixed.cgroup_id)),
+            process: &process,
+            namespaces: &fixed.namespaces,
+        };
+        self.start_container(&sighting, time_ns);
         self.containers.executed(&container.id, record.mnt_ns());
         let Some(activity) = activity_of(&record) else {
             self.fates.undecodable += 1;
@@ -231,22 +243,12 @@ impl Agent {
     }
 
     /// Learns of a container at its first process, and judges it as a whole.
-    fn start_container(
-        &mut self,
-        found: &ContainerRef,
-        process: &Arc<Process>,
-        namespaces: &[u32; namespace::COUNT],
-        time_ns: u64,
-    ) {
-        if self.containers.get(&found.id).is_none() {
-            self.containers.start(found, process, namespaces);
-            self.judge(
-                &found.id,
-                Activity::Container,
-                Arc::clone(process),
-                time_ns,
-                0,
-            );
+    fn start_container(&mut self, sighting: &Sighting<'_>, time_ns: u64) {
+        let id = &sighting.container.id;
+        if self.containers.get(id).is_none() {
+            self.containers.start(sighting);
+            let process = Arc::clone(sighting.process);
+            self.judge(id, Activity::Container, process, time_ns, 0);
         }
     }
 

@@ -169,6 +169,7 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
         );
     }
     let started = Instant::now();
+    tracing::info!(ring_bytes = kernel_options.ring_bytes, "hooks attached");
     let found = agent.scan();
     let running: HashSet<&str> = found.iter().map(|(container, _)| &*container.id).collect();
     let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.tracepoint).collect();

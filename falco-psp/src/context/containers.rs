@@ -26,6 +26,8 @@ pub struct Tracked {
     pub is_sandbox: bool,
     /// Inode number of the user namespace of its first process.
     pub user_ns: u32,
+    /// Path and id of the control group of its first process; the id is 0 until an event tells it.
+    cgroup: Option<(String, u64)>,
     /// The mount namespaces that programs of the workload were executed in.
     mount_namespaces: HashSet<u32>,
 }
@@ -35,6 +37,19 @@ impl Tracked {
     pub fn executed_in(&self, mnt_ns: u32) -> bool {
         self.mount_namespaces.contains(&mnt_ns)
     }
+}
+
+/// A process of a container, with what is not the process's own.
+#[derive(Debug)]
+pub struct Sighting<'a> {
+    /// The container.
+    pub container: &'a ContainerRef,
+    /// Path and id of the control group; the id is 0 where only the path is known.
+    pub cgroup: Option<(String, u64)>,
+    /// The process.
+    pub process: &'a Arc<Process>,
+    /// The inode numbers of its namespaces, by [`namespace`].
+    pub namespaces: &'a [u32; namespace::COUNT],
 }
 
 /// The containers of this node, by id.
@@ -79,6 +94,9 @@ impl Containers {
             cgroup::path_of_proc(&text).map(str::to_owned)
         })?;
         let found = cgroup::identify(&path, cgroup::is_known_to_runtime);
+        if let Some(found) = &found {
+            self.forget_predecessor(&found.id, &path, cgroup_id);
+        }
         if cgroup_id != 0 && (found.is_some() || settled) {
             if self.by_cgroup.len() >= MAX_CGROUPS {
                 self.by_cgroup.clear();
@@ -86,6 +104,25 @@ impl Containers {
             self.by_cgroup.insert(cgroup_id, found.clone());
         }
         found
+    }
+
+    /// A runtime that lets people choose names may give one again. Then the control group has the
+    /// same path, but is another.
+    fn forget_predecessor(&mut self, id: &str, path: &str, cgroup_id: u64) {
+        let Some(tracked) = self.by_id.get_mut(id) else {
+            return;
+        };
+        match &mut tracked.cgroup {
+            Some((old_path, old_id)) if old_path == path && *old_id != cgroup_id => {
+                if *old_id == 0 || cgroup_id == 0 {
+                    *old_id = (*old_id).max(cgroup_id);
+                } else {
+                    tracing::info!(id, "another container of the same id");
+                    self.by_id.remove(id);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// The container of this id, if one of its programs has been seen.
@@ -107,26 +144,36 @@ impl Containers {
     }
 
     /// Learns all there is to know of a container of which a first process is seen.
-    pub fn start(
-        &mut self,
-        found: &ContainerRef,
-        process: &Process,
-        namespaces: &[u32; namespace::COUNT],
-    ) -> &Tracked {
+    pub fn start(&mut self, sighting: &Sighting<'_>) {
+        let Sighting {
+            container: found,
+            cgroup,
+            process,
+            namespaces,
+        } = sighting;
         let bundle = bundle::find(&found.id);
         let mounts = self.mount_facts(process.pid);
         let is_sandbox = bundle.as_ref().is_some_and(|bundle| bundle.is_sandbox);
+        let has_bundle = bundle.is_some();
         let container = self.assemble(found, bundle, mounts, process, namespaces);
+        tracing::info!(
+            id = container.id,
+            name = container.name,
+            image = container.image,
+            pod = container.pod.as_ref().and_then(|pod| pod.name.as_deref()),
+            has_bundle,
+            is_sandbox,
+            "container"
+        );
+        tracing::debug!(?container, "container");
         let tracked = Tracked {
             container: Arc::new(container),
             is_sandbox,
             user_ns: namespaces[namespace::USER],
+            cgroup: cgroup.clone(),
             mount_namespaces: HashSet::new(),
         };
-        self.by_id
-            .entry(found.id.clone())
-            .insert_entry(tracked)
-            .into_mut()
+        self.by_id.insert(found.id.clone(), tracked);
     }
 
     fn assemble(

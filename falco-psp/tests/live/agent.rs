@@ -89,10 +89,24 @@ impl Agent {
         false
     }
 
+    /// Keeps the agent from running until it is resumed.
+    pub(crate) fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a paused agent go on.
+    pub(crate) fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).context("no pid")?;
+        kill_process(pid, signal).with_context(|| format!("cannot send {signal:?}"))
+    }
+
     /// Stops the agent as a service manager does, and returns what it left.
     pub(crate) fn stop(mut self) -> Result<Ended> {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).context("no pid")?;
-        kill_process(pid, Signal::TERM).context("cannot stop falco-psp")?;
+        self.signal(Signal::TERM)?;
         self.end()
     }
 
@@ -208,6 +222,11 @@ impl Alert {
     /// One of the output fields, where it is a string.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.0["output_fields"][name].as_str()
+    }
+
+    /// How many events it says were lost, where it is about that.
+    pub(crate) fn lost(&self) -> Option<u64> {
+        self.0["output_fields"]["n_drops"].as_u64()
     }
 
     /// Whether the alert is about this container.

@@ -55,7 +55,7 @@ pub(super) static FIELDS: [Field; 17] = [
     ),
     Field::text(
         "container.image.digest",
-        "the image's digest: sha256:...",
+        "the image's digest, with its algorithm",
         |event, _, give| {
             if let Some(digest) = image(event).digest {
                 give(digest.into());

@@ -258,6 +258,10 @@ impl Loader<'_> {
         let rules: Vec<Rule> = rules
             .filter_map(|entry| self.rule(entry.item, &lists, &macros))
             .collect();
+        // With an error somewhere nobody knows what is used.
+        if self.diagnostics.iter().any(Diagnostic::is_error) {
+            return RuleSet::default();
+        }
         for (item, place) in macros.iter().zip(places) {
             if !item.used.get() {
                 self.warn(place, format!("the macro \"{}\" is not used", item.name));

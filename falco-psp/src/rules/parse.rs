@@ -17,6 +17,7 @@
 //! must be one expression.
 
 use super::ast::{At, Check, Comparison, Expr, FieldName, ListOperator, Literal, Name, Test};
+use super::output::escape;
 use crate::diagnostic::nearest;
 
 /// How deep parentheses may nest. Falco's limit for rules is the same order of size; far below it
@@ -72,7 +73,7 @@ pub(super) fn parse_numbered(text: &str, number: u32) -> Result<Expr, ParseError
 }
 
 /// What may stand between tokens (`lex_blank`).
-fn is_blank(byte: u8) -> bool {
+pub(super) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0x08 | b'\r' | b'\n')
 }
 
@@ -119,8 +120,12 @@ impl<'a> Parser<'a> {
     }
 
     fn error(&self, message: impl Into<String>) -> ParseError {
+        // Where the text ends, its author sees no blanks.
+        let end = self
+            .text
+            .trim_end_matches(|c| u8::try_from(c).is_ok_and(is_blank));
         ParseError {
-            offset: self.at,
+            offset: self.at.min(end.len()),
             message: message.into(),
             help: None,
         }
@@ -479,7 +484,8 @@ impl<'a> Parser<'a> {
                 own if own == quote => own,
                 other => {
                     self.at = open + offset;
-                    let shown = other.escape_debug();
+                    let shown = other.to_string();
+                    let shown = escape(&shown);
                     let mut error = self.error(format!("unknown escape \"\\{shown}\""));
                     error.help = Some(format!(
                         "a text knows \\b \\f \\n \\r \\t \\\\ \\/ and \\{quote}; for a \

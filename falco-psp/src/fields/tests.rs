@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::image::{Image, Name};
+use super::image::Image;
 use super::*;
 use crate::container::Container;
 use crate::event::{Activity, Capabilities, Process};
@@ -208,6 +208,7 @@ fn image_references_come_apart() {
         ("a:", Some("a"), None, None),
     ] {
         let expected = Image {
+            reference,
             repository,
             tag,
             digest,
@@ -220,12 +221,7 @@ fn image_references_come_apart() {
 fn images_have_all_their_names() {
     let names = |reference: &str| {
         let mut names = Vec::new();
-        Image::parse(reference).for_each_name(|name| {
-            names.push(match name {
-                Name::Bare(name) => name.to_owned(),
-                Name::Full(name) => name,
-            });
-        });
+        Image::parse(reference).for_each_name(|name| names.push(name.into_owned()));
         names.sort();
         names
     };
@@ -244,5 +240,11 @@ fn images_have_all_their_names() {
         ]
     );
     assert_eq!(names("localhost:5000/app"), ["app", "localhost:5000/app"]);
+    assert_eq!(
+        names("r:1/a@sha256:x"),
+        ["a", "a@sha256:x", "r:1/a", "r:1/a@sha256:x"]
+    );
+    assert_eq!(names("a:@"), ["a"]);
+    assert_eq!(names("a:@b"), ["a", "a@b"]);
     assert!(names("").is_empty());
 }

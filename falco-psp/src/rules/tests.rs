@@ -2,6 +2,7 @@
 
 mod evaluate;
 mod load;
+mod messages;
 mod output;
 mod parse;
 mod properties;
@@ -102,6 +103,10 @@ fn with(activity: Activity) -> Event {
         ..event()
     }
 }
+
+/// A rule whose condition is the word c.
+const RULE: &str = "- {rule: r, desc: d, output: o, priority: info, warn_evttypes: false, \
+                    condition: c}\n";
 
 /// A rules file of one rule with this condition.
 fn file(condition: &str) -> String {

@@ -167,6 +167,12 @@ proptest! {
     }
 
     #[test]
+    fn image_references_never_panic(reference in "[a:@/é]{0,10}") {
+        let image = crate::fields::image::Image::parse(&reference);
+        image.for_each_name(|_| ());
+    }
+
+    #[test]
     fn a_path_is_below_its_beginnings_only(
         path in vec("[ab]{1,2}", 0..5),
         prefix in vec("[ab]{1,2}", 0..4),

@@ -1,4 +1,4 @@
-//! Syntax tree to condition text: what [`super::parse`] reads back as the same tree.
+//! Syntax tree to condition text: what `parse` reads back as the same tree.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! `container`: the container that the process runs in.
 
-use super::Field;
-use super::image::{Image, Name};
+use super::image::Image;
+use super::{Field, Value};
 use crate::container::Volume;
 use crate::event::Event;
 
@@ -55,7 +55,7 @@ pub(super) static FIELDS: [Field; 17] = [
     ),
     Field::text(
         "container.image.digest",
-        "the image's digest: sha256:...",
+        "the image's digest, with its algorithm",
         |event, _, give| {
             if let Some(digest) = image(event).digest {
                 give(digest.into());
@@ -67,10 +67,7 @@ pub(super) static FIELDS: [Field; 17] = [
         "every way of naming the image: nginx, library/nginx and docker.io/library/nginx, each \
          bare, with :tag and with @digest",
         |event, _, give| {
-            image(event).for_each_name(|name| match name {
-                Name::Bare(name) => give(name.into()),
-                Name::Full(name) => give(name.into()),
-            });
+            image(event).for_each_name(|name| give(Value::Text(name)));
         },
     )
     .list()

@@ -1,11 +1,15 @@
 //! Image references: `registry:5000/team/app:1.2@sha256:...` in parts.
 
+use std::borrow::Cow;
+
 /// An image reference in parts.
 ///
 /// The grammar is that of the distribution project (`reference/reference.go`): a colon after the
 /// last slash begins the tag, an `@` the digest; a colon before it belongs to the registry's port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Image<'a> {
+    /// All of it.
+    pub reference: &'a str,
     /// Registry and path; `None` where the runtime gave an image's id instead of its name.
     pub repository: Option<&'a str>,
     /// The tag.
@@ -20,12 +24,16 @@ impl<'a> Image<'a> {
         let is_id = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
         if reference.strip_prefix("sha256:").is_some_and(is_id) {
             return Self {
+                reference,
                 digest: non_empty(reference),
                 ..Self::default()
             };
         }
         if is_id(reference) {
-            return Self::default();
+            return Self {
+                reference,
+                ..Self::default()
+            };
         }
         let (name, digest) = match reference.split_once('@') {
             Some((name, digest)) => (name, non_empty(digest)),
@@ -37,6 +45,7 @@ impl<'a> Image<'a> {
             None => (name, None),
         };
         Self {
+            reference,
             repository: non_empty(repository),
             tag,
             digest,
@@ -45,31 +54,28 @@ impl<'a> Image<'a> {
 
     /// Every way of naming the image: its repository and each shorter form of it that leaves out
     /// leading components, each bare, with the tag, and with the digest.
-    pub fn for_each_name(self, mut give: impl FnMut(Name<'a>)) {
+    pub fn for_each_name(self, mut give: impl FnMut(Cow<'a, str>)) {
         let Some(repository) = self.repository else {
             return;
         };
         let starts = repository.match_indices('/').map(|(slash, _)| slash + 1);
         for start in [0].into_iter().chain(starts) {
             let path = &repository[start..];
-            give(Name::Bare(path));
+            give(path.into());
+            // What follows the repository in the reference needs no copy.
             if let Some(tag) = self.tag {
-                give(Name::Full(format!("{path}:{tag}")));
+                let end = repository.len() + 1 + tag.len();
+                give(self.reference[start..end].into());
             }
-            if let Some(digest) = self.digest {
-                give(Name::Full(format!("{path}@{digest}")));
+            match self.digest {
+                Some(digest) if repository.len() + 1 + digest.len() == self.reference.len() => {
+                    give(self.reference[start..].into());
+                }
+                Some(digest) => give(format!("{path}@{digest}").into()),
+                None => {}
             }
         }
     }
-}
-
-/// One way of naming an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Name<'a> {
-    /// Without tag and digest.
-    Bare(&'a str),
-    /// With one of them.
-    Full(String),
 }
 
 fn non_empty(text: &str) -> Option<&str> {

@@ -1,2 +1,250 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::image::Image;
+use super::*;
+use crate::container::Container;
+use crate::event::{Activity, Capabilities, Process};
+
+fn event(activity: Activity) -> Event {
+    Event {
+        number: 1,
+        time_ns: 0,
+        activity,
+        process: Arc::new(Process::default()),
+        container: Arc::new(Container::default()),
+    }
+}
+
+fn mount(call: &'static str, result: i64) -> Event {
+    event(Activity::Mount {
+        call,
+        result,
+        source: "tmpfs".to_owned(),
+        target: "/mnt".to_owned(),
+        fs_type: "tmpfs".to_owned(),
+    })
+}
+
+/// The values of a field, as text.
+fn values(name: &str, event: &Event) -> Vec<String> {
+    let mut values = Vec::new();
+    lookup(name, None).unwrap().extract(event, |value| {
+        values.push(match value {
+            Value::Bool(value) => value.to_string(),
+            Value::Int(value) => value.to_string(),
+            Value::Text(text) => text.into_owned(),
+        });
+    });
+    values
+}
+
 #[test]
-fn builds() {}
+fn names_are_unique_and_of_their_class() {
+    let names: BTreeSet<_> = all().map(|field| field.name).collect();
+    assert_eq!(names.len(), all().count());
+    for (class, prefix) in CLASSES.iter().zip([
+        "evt.",
+        "proc.",
+        "thread.",
+        "user.",
+        "group.",
+        "container.",
+        "k8s.",
+    ]) {
+        assert!(class.iter().all(|field| field.name.starts_with(prefix)));
+    }
+    assert!(all().all(|field| !field.help.is_empty() && !field.help.ends_with('.')));
+}
+
+/// A field gives values of its type only, and no more than one unless it is a list.
+#[test]
+fn values_are_of_the_declared_kind() {
+    for event in [
+        event(Activity::Exec),
+        mount("mount", -1),
+        event(Activity::Container),
+    ] {
+        for field in all() {
+            let argument = match field.argument {
+                Argument::None => None,
+                Argument::OneOf(known) => known.first().copied(),
+            };
+            let mut count = 0;
+            lookup(field.name, argument)
+                .unwrap()
+                .extract(&event, |value| {
+                    count += 1;
+                    let kind = match value {
+                        Value::Bool(_) => Kind::Bool,
+                        Value::Int(_) => Kind::Int,
+                        Value::Text(_) => Kind::String,
+                    };
+                    assert_eq!(kind, field.kind, "{}", field.name);
+                });
+            assert!(field.list || count <= 1, "{}", field.name);
+        }
+    }
+}
+
+#[test]
+fn arguments_may_be_written_with_a_dot() {
+    let event = mount("mount", 0);
+    assert_eq!(values("evt.arg.dir", &event), ["/mnt"]);
+    assert!(lookup("evt.arg", Some("dir")).is_ok());
+    assert_eq!(
+        lookup("proc.nme", None).unwrap_err(),
+        LookupError::Unknown(Some("proc.name"))
+    );
+    assert_eq!(
+        lookup("what.ever", Some("x")).unwrap_err(),
+        LookupError::Unknown(None)
+    );
+    assert!(matches!(
+        lookup("evt.arg", Some("x")),
+        Err(LookupError::Argument(_))
+    ));
+    assert!(matches!(
+        lookup("proc.name.x", None),
+        Err(LookupError::Unknown(_))
+    ));
+}
+
+#[test]
+fn results_have_names() {
+    assert_eq!(values("evt.res", &mount("mount", 0)), ["SUCCESS"]);
+    assert_eq!(values("evt.res", &mount("open_tree", 5)), ["SUCCESS"]);
+    assert_eq!(values("evt.res", &mount("mount", -1)), ["EPERM"]);
+    assert_eq!(values("evt.res", &mount("mount", -133)), ["EHWPOISON"]);
+    assert_eq!(values("evt.res", &mount("mount", -41)), ["-41"]);
+    assert_eq!(values("evt.res", &mount("mount", i64::MIN)).len(), 1);
+    assert_eq!(values("evt.rawres", &mount("mount", -1)), ["-1"]);
+    assert_eq!(values("evt.failed", &mount("mount", -1)), ["true"]);
+    assert_eq!(values("evt.failed", &event(Activity::Exec)), ["false"]);
+    let container = event(Activity::Container);
+    for name in ["evt.res", "evt.rawres", "evt.failed"] {
+        assert!(values(name, &container).is_empty());
+    }
+}
+
+#[test]
+fn only_a_mount_that_succeeded_has_used_a_capability() {
+    assert_eq!(values("evt.caps", &mount("mount", 0)), ["SYS_ADMIN"]);
+    assert_eq!(values("evt.caps", &mount("fsmount", 3)), ["SYS_ADMIN"]);
+    assert!(values("evt.caps", &mount("mount", -1)).is_empty());
+    assert!(values("evt.caps", &mount("open_tree", 3)).is_empty());
+    assert!(values("evt.caps", &event(Activity::Exec)).is_empty());
+}
+
+#[test]
+fn times_have_nine_digits() {
+    let mut event = event(Activity::Exec);
+    event.time_ns = 1_561_593_996_000_000_032;
+    let [time] = values("evt.time", &event).try_into().unwrap();
+    assert_eq!(time.len(), "HH:MM:SS.nnnnnnnnn".len());
+    assert!(time.ends_with(":36.000000032"), "{time}");
+    event.time_ns = u64::MAX;
+    values("evt.time", &event);
+    assert_eq!(values("evt.rawtime", &event), [i64::MAX.to_string()]);
+}
+
+#[test]
+fn the_command_line_falls_back_to_the_name() {
+    let mut event = event(Activity::Exec);
+    let process = Arc::make_mut(&mut event.process);
+    process.name = "sh".to_owned();
+    assert_eq!(values("proc.cmdline", &event), ["sh"]);
+    assert!(values("proc.args", &event).is_empty());
+    assert!(values("proc.exe", &event).is_empty());
+    Arc::make_mut(&mut event.process).arguments = Some(Vec::new());
+    assert_eq!(values("proc.cmdline", &event), ["sh"]);
+    assert_eq!(values("proc.args", &event), [""]);
+    let arguments = ["/bin/sh", "-c", "id"].map(str::to_owned);
+    Arc::make_mut(&mut event.process).arguments = Some(arguments.into());
+    assert_eq!(values("proc.exe", &event), ["/bin/sh"]);
+    assert_eq!(values("proc.args", &event), ["-c id"]);
+    assert_eq!(values("proc.cmdline", &event), ["/bin/sh -c id"]);
+}
+
+#[test]
+fn capabilities_are_named() {
+    let mut event = event(Activity::Exec);
+    Arc::make_mut(&mut event.process).capabilities = Capabilities {
+        effective: 1,
+        permitted: 1 << 21,
+        ..Capabilities::default()
+    };
+    assert_eq!(values("thread.cap_effective", &event), ["CAP_CHOWN"]);
+    assert_eq!(values("thread.cap_inheritable", &event), [""]);
+    assert_eq!(values("thread.caps", &event), ["CHOWN", "SYS_ADMIN"]);
+    assert!(values("thread.cap_bounding", &event).is_empty());
+}
+
+#[test]
+fn image_references_come_apart() {
+    let digest = format!("sha256:{}", "0f".repeat(32));
+    for (reference, repository, tag, digest) in [
+        ("nginx", Some("nginx"), None, None),
+        ("nginx:1.25", Some("nginx"), Some("1.25"), None),
+        (
+            "docker.io/library/nginx",
+            Some("docker.io/library/nginx"),
+            None,
+            None,
+        ),
+        ("localhost:5000/a", Some("localhost:5000/a"), None, None),
+        ("r:5000/a:1", Some("r:5000/a"), Some("1"), None),
+        (
+            "r:5000/a:1@sha256:x",
+            Some("r:5000/a"),
+            Some("1"),
+            Some("sha256:x"),
+        ),
+        ("a@sha256:x", Some("a"), None, Some("sha256:x")),
+        (digest.as_str(), None, None, Some(digest.as_str())),
+        (&digest[7..], None, None, None),
+        ("", None, None, None),
+        (":@", None, None, None),
+        ("a:", Some("a"), None, None),
+    ] {
+        let expected = Image {
+            reference,
+            repository,
+            tag,
+            digest,
+        };
+        assert_eq!(Image::parse(reference), expected, "{reference}");
+    }
+}
+
+#[test]
+fn images_have_all_their_names() {
+    let names = |reference: &str| {
+        let mut names = Vec::new();
+        Image::parse(reference).for_each_name(|name| names.push(name.into_owned()));
+        names.sort();
+        names
+    };
+    assert_eq!(
+        names("docker.io/library/nginx:1.25@sha256:x"),
+        [
+            "docker.io/library/nginx",
+            "docker.io/library/nginx:1.25",
+            "docker.io/library/nginx@sha256:x",
+            "library/nginx",
+            "library/nginx:1.25",
+            "library/nginx@sha256:x",
+            "nginx",
+            "nginx:1.25",
+            "nginx@sha256:x",
+        ]
+    );
+    assert_eq!(names("localhost:5000/app"), ["app", "localhost:5000/app"]);
+    assert_eq!(
+        names("r:1/a@sha256:x"),
+        ["a", "a@sha256:x", "r:1/a", "r:1/a@sha256:x"]
+    );
+    assert_eq!(names("a:@"), ["a"]);
+    assert_eq!(names("a:@b"), ["a", "a@b"]);
+    assert!(names("").is_empty());
+}

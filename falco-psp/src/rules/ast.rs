@@ -1,7 +1,7 @@
 //! The syntax tree of a condition.
 //!
-//! The grammar is Falco's (libs `userspace/libsinsp/filter/parser.h`); [`super::parse`] reads it
-//! and [`super::print`] writes it.
+//! The grammar is Falco's (libs `userspace/libsinsp/filter/parser.h`); `parse` reads it
+//! and `print` writes it.
 
 /// A condition or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,14 +6,14 @@
 //! the tree, as a whole; so the operators around a macro's name do not reach into it.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::ast::{Expr, Name};
-use super::text::{Problem, Text};
+use super::text::{Edit, Problem, Text};
 use crate::diagnostic::nearest;
 
 /// How long a condition may become when its lists are filled in.
-const MAX_LENGTH: usize = 16 << 20;
+const MAX_LENGTH: usize = 4 << 20;
 /// How many checks and macros a condition may have when its macros are filled in.
 const MAX_PARTS: usize = 100_000;
 /// How deep a condition may nest when its macros are filled in, in levels of its tree.
@@ -68,41 +68,51 @@ fn is_delimiter(byte: u8) -> bool {
 }
 
 fn fill_list(text: &mut Text, list: &List) -> bool {
-    if list.name.is_empty() {
+    let Some(first) = list.name.chars().next() else {
         return true;
-    }
-    let mut from = 0;
+    };
+    let bytes = text.as_str().as_bytes();
+    let mut length = bytes.len();
+    let mut edits: Vec<Edit> = Vec::new();
+    // Where to look for the name, and where the last part that was replaced ends.
+    let (mut from, mut done) = (0, 0);
     while let Some(found) = text.as_str()[from..].find(&list.name) {
-        let found = from + found;
-        let bytes = text.as_str().as_bytes();
-        let (mut start, mut end) = (found, found + list.name.len());
+        let anchor = from + found;
+        let (mut start, mut end) = (anchor, anchor + list.name.len());
         let delimited = (start == 0 || is_delimiter(bytes[start - 1]))
             && bytes.get(end).is_none_or(|b| is_delimiter(*b));
         if !delimited {
-            // The name may hold characters of more than one byte; its first one is a step.
-            from = found + list.name.chars().next().map_or(1, char::len_utf8);
+            from = anchor + first.len_utf8();
             continue;
         }
-        while start > 0 && is_blank(bytes[start - 1]) {
+        while start > done && is_blank(bytes[start - 1]) {
             start -= 1;
         }
         while bytes.get(end).is_some_and(|b| is_blank(*b)) {
             end += 1;
         }
+        // An empty list takes the comma before or after it along.
         if list.text.is_empty() {
-            if start > 0 && bytes[start - 1] == b',' {
+            if start > done && bytes[start - 1] == b',' {
                 start -= 1;
             } else if bytes.get(end) == Some(&b',') {
                 end += 1;
             }
         }
-        let before = if start > 0 { " " } else { "" };
-        let with = format!("{before}{} ", list.text);
-        if text.as_str().len() + with.len() > MAX_LENGTH {
+        let with = format!(" {} ", list.text);
+        length += with.len();
+        if length > MAX_LENGTH {
             return false;
         }
-        from = start + with.len();
-        text.replace(start..end, found, &with);
+        edits.push(Edit {
+            part: start..end,
+            anchor,
+            with,
+        });
+        (from, done) = (end, end);
+    }
+    if !edits.is_empty() {
+        *text = text.replaced(&edits);
         list.used.set(true);
     }
     true
@@ -155,7 +165,7 @@ impl Macros {
 
     /// A rule's condition without macros. A rule sees all macros.
     pub(super) fn inline_rule(&self, condition: &Expr) -> Inlined {
-        self.inline(condition, usize::MAX, Vec::new())
+        self.inline(condition, usize::MAX, HashSet::new())
     }
 
     /// What is wrong with a macro itself, whether or not a rule uses it.
@@ -165,15 +175,15 @@ impl Macros {
                 condition: Some(condition),
                 last,
                 ..
-            }) => self.inline(condition, *last, vec![index]).problems,
+            }) => self.inline(condition, *last, [index].into()).problems,
             _ => Vec::new(),
         }
     }
 
-    fn inline(&self, condition: &Expr, before: usize, stack: Vec<usize>) -> Inlined {
+    fn inline(&self, condition: &Expr, before: usize, open: HashSet<usize>) -> Inlined {
         let mut inliner = Inliner {
             macros: self,
-            stack,
+            open,
             parts: 0,
             too_large: false,
             problems: Vec::new(),
@@ -191,7 +201,7 @@ impl Macros {
 struct Inliner<'a> {
     macros: &'a Macros,
     /// The macros that are being filled in.
-    stack: Vec<usize>,
+    open: HashSet<usize>,
     parts: usize,
     too_large: bool,
     problems: Vec<Problem>,
@@ -237,7 +247,7 @@ impl Inliner<'_> {
             return unresolved;
         };
         found.used.set(true);
-        if self.stack.contains(&index) {
+        if self.open.contains(&index) {
             let message = format!("the macro \"{}\" is defined by itself", name.name);
             self.fail(Problem::new(name.at, message));
             return unresolved;
@@ -252,16 +262,16 @@ impl Inliner<'_> {
             self.complete = false;
             return unresolved;
         };
-        if depth + condition.depth() > MAX_DEPTH {
+        if depth + condition.depth() > MAX_DEPTH + 1 {
             let message = format!(
                 "the condition is nested more than {MAX_DEPTH} deep when its macros are filled in"
             );
             self.fail(Problem::new(name.at, message));
             return unresolved;
         }
-        self.stack.push(index);
+        self.open.insert(index);
         let expr = self.expr(condition, found.last, depth);
-        self.stack.pop();
+        self.open.remove(&index);
         expr
     }
 

@@ -2,6 +2,8 @@
 //!
 //! As Falco's `userspace/engine/rule_loader_reader.cpp`.
 
+mod values;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -127,23 +129,6 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn error(&mut self, node: &Node, message: impl Into<String>) {
-        let name = Arc::clone(&self.file.name);
-        let diagnostic = Diagnostic::error(&name, node.position, message);
-        self.diagnostics.push(diagnostic);
-    }
-
-    fn warn(&mut self, node: &Node, message: impl Into<String>, help: Option<String>) {
-        let name = Arc::clone(&self.file.name);
-        let mut diagnostic = Diagnostic::warning(&name, node.position, message);
-        diagnostic.help = help;
-        self.diagnostics.push(diagnostic);
-    }
-
-    fn place(&self, node: &Node) -> Place {
-        (self.number, node.position)
-    }
-
     fn item(&mut self, item: &Node) -> Option<Item> {
         if item.is_null() {
             return None;
@@ -217,44 +202,6 @@ impl Reader<'_> {
         }
     }
 
-    /// The text of a value that must be there, and not be empty.
-    fn required_text(&mut self, item: &Node, key: &str) -> Option<String> {
-        let Some(node) = item.get(key) else {
-            self.error(item, format!("\"{key}\" is missing"));
-            return None;
-        };
-        self.text(node, key)
-    }
-
-    fn text(&mut self, node: &Node, key: &str) -> Option<String> {
-        match node.as_text() {
-            Some(text) if !text.trim().is_empty() => Some(text.into_owned()),
-            Some(_) => {
-                self.error(node, format!("\"{key}\" is empty"));
-                None
-            }
-            None => {
-                self.error(
-                    node,
-                    format!("\"{key}\" must be text; this is {}", node.kind()),
-                );
-                None
-            }
-        }
-    }
-
-    fn flag(&mut self, item: &Node, key: &str, default: bool) -> Option<bool> {
-        let Some(node) = item.get(key) else {
-            return Some(default);
-        };
-        let flag = node.as_bool();
-        if flag.is_none() {
-            let kind = node.kind();
-            self.error(node, format!("\"{key}\" is true or false; this is {kind}"));
-        }
-        flag
-    }
-
     fn append(&mut self, item: &Node) -> Option<bool> {
         let append = self.flag(item, "append", false)?;
         if append && let Some(node) = item.get("append") {
@@ -275,64 +222,6 @@ impl Reader<'_> {
             self.error(node, format!("\"condition\" must be text; this is {kind}"));
         }
         text
-    }
-
-    fn scalars(&mut self, item: &Node, key: &str, required: bool) -> Option<Vec<String>> {
-        let Some(node) = item.get(key) else {
-            if required {
-                self.error(item, format!("\"{key}\" is missing"));
-                return None;
-            }
-            return Some(Vec::new());
-        };
-        let Some(values) = node.as_sequence() else {
-            self.error(
-                node,
-                format!("\"{key}\" must be a list; this is {}", node.kind()),
-            );
-            return None;
-        };
-        let mut texts = Vec::new();
-        let mut complete = true;
-        for value in values {
-            match self.scalar(value) {
-                Some(text) => texts.push(text),
-                None => {
-                    let kind = value.kind();
-                    self.error(
-                        value,
-                        format!("an item of \"{key}\" is text; this is {kind}"),
-                    );
-                    complete = false;
-                }
-            }
-        }
-        complete.then_some(texts)
-    }
-
-    /// A scalar as it is written: `1.10` is not 1.1.
-    fn scalar(&self, node: &Node) -> Option<String> {
-        let text = node.as_text()?;
-        if node.as_str().is_some() {
-            return Some(text.into_owned());
-        }
-        let line = self
-            .file
-            .text
-            .lines()
-            .nth(node.position.line.checked_sub(1)?);
-        let written: String = line
-            .unwrap_or_default()
-            .chars()
-            .skip(node.position.column.checked_sub(1)?)
-            .take_while(|c| !c.is_whitespace() && !",]}".contains(*c))
-            .collect();
-        // An alias stands where the value is used, not where it is written.
-        let same = match (written.parse::<f64>(), text.parse::<f64>()) {
-            (Ok(written), Ok(value)) => written.total_cmp(&value).is_eq(),
-            _ => false,
-        };
-        Some(if same { written } else { text.into_owned() })
     }
 
     fn list(&mut self, item: &Node, name: &Node) -> Option<Item> {

@@ -4,16 +4,19 @@
 //! is known replaces the earlier one in its place; `append: true` adds to it. All files of a run
 //! are one sequence of items.
 
+mod collected;
+
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use self::collected::{Collected, lists};
 use super::ast::{At, Expr};
 use super::compile::compile;
 use super::engine::{Rule, RuleSet, Source};
 use super::expand::{Inlined, List, Macro, Macros, fill_lists};
 use super::guard::EventTypes;
-use super::items::{self, Item, ListItem, MacroItem, Place, RuleItem};
+use super::items::{self, Item, MacroItem, Place, RuleItem};
 use super::output::Output;
 use super::parse::parse_numbered;
 use super::text::{File, Problem, Text, Texts};
@@ -62,64 +65,6 @@ pub fn load_files<'a>(
         Err(diagnostics)
     } else {
         Ok((rules, diagnostics))
-    }
-}
-
-/// The items by kind, each name once.
-#[derive(Default)]
-struct Collected {
-    /// How many items there have been.
-    count: usize,
-    lists: Named<ListItem>,
-    macros: Named<MacroItem>,
-    rules: Named<RuleItem>,
-}
-
-/// Items of one kind, in the order in which their names were first seen.
-struct Named<T> {
-    all: Vec<Entry<T>>,
-    by_name: HashMap<String, usize>,
-}
-
-impl<T> Default for Named<T> {
-    fn default() -> Self {
-        Self {
-            all: Vec::new(),
-            by_name: HashMap::new(),
-        }
-    }
-}
-
-struct Entry<T> {
-    item: T,
-    /// The number of the item that first defined it.
-    first: usize,
-    /// The number of the item that last changed it.
-    last: usize,
-}
-
-impl<T> Named<T> {
-    fn get(&self, name: &str) -> Option<&Entry<T>> {
-        self.all.get(*self.by_name.get(name)?)
-    }
-
-    fn get_mut(&mut self, name: &str) -> Option<&mut Entry<T>> {
-        self.all.get_mut(*self.by_name.get(name)?)
-    }
-
-    /// Adds an item, or replaces the one of the same name.
-    fn define(&mut self, name: &str, item: T, number: usize) {
-        if let Some(entry) = self.get_mut(name) {
-            entry.item = item;
-            entry.last = number;
-            return;
-        }
-        self.by_name.insert(name.to_owned(), self.all.len());
-        self.all.push(Entry {
-            item,
-            first: number,
-            last: number,
-        });
     }
 }
 
@@ -258,6 +203,10 @@ impl Loader<'_> {
         let rules: Vec<Rule> = rules
             .filter_map(|entry| self.rule(entry.item, &lists, &macros))
             .collect();
+        // With an error somewhere nobody knows what is used.
+        if self.diagnostics.iter().any(Diagnostic::is_error) {
+            return RuleSet::default();
+        }
         for (item, place) in macros.iter().zip(places) {
             if !item.used.get() {
                 self.warn(place, format!("the macro \"{}\" is not used", item.name));
@@ -393,33 +342,4 @@ impl Loader<'_> {
             errors.into_iter().map(problem).collect()
         })
     }
-}
-
-/// The lists, with the names of earlier lists among their items replaced by what these hold. That
-/// goes one level deep.
-fn lists(collected: &Named<ListItem>) -> Vec<List> {
-    let mut used = Vec::new();
-    let filled: Vec<List> = collected
-        .all
-        .iter()
-        .map(|entry| {
-            let mut items = Vec::new();
-            for item in &entry.item.items {
-                match collected.get(item) {
-                    Some(other) if other.first < entry.last => {
-                        used.push(item);
-                        items.extend(other.item.items.iter().cloned());
-                    }
-                    _ => items.push(item.clone()),
-                }
-            }
-            List::new(entry.item.name.clone(), &items)
-        })
-        .collect();
-    for list in &filled {
-        if used.contains(&&list.name) {
-            list.used.set(true);
-        }
-    }
-    filled
 }

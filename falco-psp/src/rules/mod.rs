@@ -1,7 +1,7 @@
 //! The rules language: Falco's, with what a dry run of a PodSecurityPolicy needs besides.
 //!
 //! A rules file goes through [`load()`]: its items are read, list names replaced in the conditions
-//! ([`expand`]), the conditions parsed ([`parse`](mod@parse)) and compiled ([`compile`]). The
+//! (`expand`), the conditions parsed (`parse`) and compiled (`compile`). The
 //! result is a [`RuleSet`], which tells for each event the rules that fire.
 //!
 //! What Falco 0.44 loads means the same here, with three additions and one difference:

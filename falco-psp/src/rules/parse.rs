@@ -16,11 +16,15 @@
 //! `not` binds tighter than `and`, that tighter than `or`; keywords are lower-case; the whole text
 //! must be one expression.
 
-use super::ast::{At, Check, Comparison, Expr, FieldName, ListOperator, Literal, Name, Test};
+mod tokens;
+
+use self::tokens::is_word;
+pub(super) use self::tokens::{is_bare, is_bare_argument, is_blank};
+use super::ast::{Check, Comparison, Expr, FieldName, ListOperator, Literal, Name, Test};
 use crate::diagnostic::nearest;
 
-/// How deep parentheses may nest. Falco's limit for rules is the same order of size; far below it
-/// no pass over the tree can exhaust a thread's stack.
+/// How deep parentheses may nest. Falco allows 1000, and no one writes ten. Up to here every pass
+/// over the tree fits the stack of a thread, in a debug build too.
 pub const MAX_NESTING: usize = 250;
 
 /// The functions that today's Falco knows on either side of an operator.
@@ -48,7 +52,7 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     parse_numbered(text, 0)
 }
 
-/// Reads a condition that is the text of the given number (see [`At`]).
+/// Reads a condition that is the text of the given number (see [`super::ast::At`]).
 pub(super) fn parse_numbered(text: &str, number: u32) -> Result<Expr, ParseError> {
     let mut parser = Parser {
         text,
@@ -71,30 +75,6 @@ pub(super) fn parse_numbered(text: &str, number: u32) -> Result<Expr, ParseError
     }
 }
 
-/// What may stand between tokens (`lex_blank`).
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | 0x08 | b'\r' | b'\n')
-}
-
-/// POSIX `[:space:]`, which ends a bare text.
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
-}
-
-/// Whether the byte may be part of a text without quotes: `[^()"'[:space:]=,]`.
-pub(super) fn is_bare(byte: u8) -> bool {
-    !is_space(byte) && !matches!(byte, b'(' | b')' | b'"' | b'\'' | b'=' | b',')
-}
-
-/// Whether the byte may be part of a field's argument without quotes: `[^][\"'[:space:]]`.
-pub(super) fn is_bare_argument(byte: u8) -> bool {
-    !is_space(byte) && !matches!(byte, b'[' | b']' | b'"' | b'\'')
-}
-
 struct Parser<'a> {
     text: &'a str,
     number: u32,
@@ -102,86 +82,7 @@ struct Parser<'a> {
     nesting: usize,
 }
 
-impl<'a> Parser<'a> {
-    fn rest(&self) -> &'a str {
-        &self.text[self.at..]
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn place(&self) -> At {
-        At {
-            text: self.number,
-            offset: u32::try_from(self.at).unwrap_or(u32::MAX),
-        }
-    }
-
-    fn error(&self, message: impl Into<String>) -> ParseError {
-        ParseError {
-            offset: self.at,
-            message: message.into(),
-            help: None,
-        }
-    }
-
-    /// What stands here, for a message.
-    fn found(&self) -> String {
-        let rest = self.rest();
-        let word = rest
-            .split(|c: char| c.is_whitespace() || "(),".contains(c))
-            .next()
-            .unwrap_or_default();
-        match (rest.chars().next(), word.is_empty()) {
-            (None, _) => "the end".to_owned(),
-            (Some(first), true) => format!("\"{}\"", first.escape_debug()),
-            (Some(_), false) => {
-                let shown: String = word.chars().take(40).collect();
-                format!("\"{}\"", shown.escape_debug())
-            }
-        }
-    }
-
-    /// Passes over blanks and tells whether there were any.
-    fn blanks(&mut self) -> bool {
-        let start = self.at;
-        while self.peek().is_some_and(is_blank) {
-            self.at += 1;
-        }
-        self.at > start
-    }
-
-    fn take(&mut self, token: &str) -> bool {
-        let found = self.rest().starts_with(token);
-        if found {
-            self.at += token.len();
-        }
-        found
-    }
-
-    /// Takes what is made of such bytes, all of them ASCII or whole characters.
-    fn take_while(&mut self, accept: impl Fn(u8) -> bool) -> &'a str {
-        let rest = self.rest();
-        let end = rest.bytes().position(|b| !accept(b)).unwrap_or(rest.len());
-        self.at += end;
-        &rest[..end]
-    }
-
-    /// Takes a word if a blank, a `(` or the end follows it.
-    fn take_keyword(&mut self, word: &str) -> bool {
-        let found = self.rest().strip_prefix(word).is_some_and(|after| {
-            after
-                .bytes()
-                .next()
-                .is_none_or(|b| is_blank(b) || b == b'(')
-        });
-        if found {
-            self.at += word.len();
-        }
-        found
-    }
-
+impl Parser<'_> {
     fn expression(&mut self) -> Result<Expr, ParseError> {
         let mut alternatives = Vec::new();
         let mut parts = Vec::new();
@@ -260,24 +161,6 @@ impl<'a> Parser<'a> {
         };
         let test = self.test()?;
         Ok(Expr::Check(Box::new(Check { field, test })))
-    }
-
-    /// An identifier or a field name: `[a-zA-Z]+[a-zA-Z0-9_]*(\.[a-zA-Z]+[a-zA-Z0-9_]*)*`.
-    fn dotted_word(&mut self) -> &'a str {
-        let start = self.at;
-        loop {
-            if !self.peek().is_some_and(|b| b.is_ascii_alphabetic()) {
-                break;
-            }
-            self.take_while(is_word);
-            let more = self.rest().as_bytes();
-            let dotted = matches!(more, [b'.', letter, ..] if letter.is_ascii_alphabetic());
-            if !dotted {
-                break;
-            }
-            self.at += 1;
-        }
-        &self.text[start..self.at]
     }
 
     fn argument(&mut self) -> Result<Option<String>, ParseError> {
@@ -368,33 +251,6 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `[+-]?[0-9]+[.]?[0-9]*([eE][+-][0-9]+)?` or `0x...`.
-    fn number(&mut self, comparison: Comparison) -> Result<Literal, ParseError> {
-        let at = self.place();
-        let start = self.at;
-        if self.take("0x") || self.take("0X") {
-            self.take_while(|b| b.is_ascii_alphanumeric());
-        } else {
-            let _ = self.take("+") || self.take("-");
-            if self.take_while(|b| b.is_ascii_digit()).is_empty() {
-                self.at = start;
-                let found = self.found();
-                let word = comparison.word();
-                return Err(self.error(format!("expected a number after {word}, found {found}")));
-            }
-            self.take(".");
-            self.take_while(|b| b.is_ascii_digit());
-            if let [b'e' | b'E', b'+' | b'-', b'0'..=b'9', ..] = self.rest().as_bytes() {
-                self.at += 2;
-                self.take_while(|b| b.is_ascii_digit());
-            }
-        }
-        Ok(Literal {
-            text: self.text[start..self.at].to_owned(),
-            at,
-        })
-    }
-
     fn list(&mut self) -> Result<Vec<Literal>, ParseError> {
         self.blanks();
         self.refuse_function()?;
@@ -429,67 +285,6 @@ impl<'a> Parser<'a> {
                 return Err(self.error(format!("expected \",\" or \")\", found {found}")));
             }
         }
-    }
-
-    fn literal(&mut self) -> Result<Literal, ParseError> {
-        let at = self.place();
-        if let Some(text) = self.quoted()? {
-            return Ok(Literal { text, at });
-        }
-        let text = self.take_while(is_bare);
-        if text.is_empty() {
-            let found = self.found();
-            return Err(self.error(format!("expected a value, found {found}")));
-        }
-        Ok(Literal {
-            text: text.to_owned(),
-            at,
-        })
-    }
-
-    /// A text in quotes, if one stands here. Escapes as in libs `filter/escaping.cpp`.
-    fn quoted(&mut self) -> Result<Option<String>, ParseError> {
-        let Some(quote @ ('"' | '\'')) = self.rest().chars().next() else {
-            return Ok(None);
-        };
-        let open = self.at;
-        let mut text = String::new();
-        let mut chars = self.rest().char_indices().skip(1);
-        while let Some((offset, c)) = chars.next() {
-            if c == quote {
-                self.at = open + offset + 1;
-                return Ok(Some(text));
-            }
-            if c != '\\' {
-                text.push(c);
-                continue;
-            }
-            let Some((_, escaped)) = chars.next() else {
-                break;
-            };
-            text.push(match escaped {
-                'b' => '\u{8}',
-                'f' => '\u{c}',
-                'n' => '\n',
-                'r' => '\r',
-                't' => '\t',
-                // Falco keeps a backslash before a blank for the sake of old rules.
-                '\\' | ' ' => '\\',
-                '/' => '/',
-                own if own == quote => own,
-                other => {
-                    self.at = open + offset;
-                    let shown = other.escape_debug();
-                    let mut error = self.error(format!("unknown escape \"\\{shown}\""));
-                    error.help = Some(format!(
-                        "a text knows \\b \\f \\n \\r \\t \\\\ \\/ and \\{quote}; for a \
-                         backslash write \\\\"
-                    ));
-                    return Err(error);
-                }
-            });
-        }
-        Err(self.error(format!("the text has no closing {quote}")))
     }
 }
 

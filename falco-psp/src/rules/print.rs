@@ -1,9 +1,9 @@
-//! Syntax tree to condition text: what [`super::parse`] reads back as the same tree.
+//! Syntax tree to condition text: what `parse` reads back as the same tree.
 
 use std::fmt;
 
 use super::ast::{Expr, FieldName, Literal, Test};
-use super::parse::{is_bare, is_bare_argument};
+use super::parse::{is_bare, is_bare_argument, is_blank};
 
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +75,8 @@ impl fmt::Display for FieldName {
 
 impl fmt::Display for Literal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        text(f, &self.text, is_bare)
+        // A backspace is passed over before a value, but does not end one.
+        text(f, &self.text, |byte| is_bare(byte) && !is_blank(byte))
     }
 }
 

@@ -28,6 +28,17 @@ pub(super) struct Text {
     pieces: Vec<Piece>,
 }
 
+/// Another text in the place of a part of a text.
+#[derive(Clone, Debug)]
+pub(super) struct Edit {
+    /// The part, in bytes.
+    pub(super) part: Range<usize>,
+    /// The byte whose place the new text gets.
+    pub(super) anchor: usize,
+    /// The new text.
+    pub(super) with: String,
+}
+
 /// Where a part of a text comes from.
 #[derive(Clone, Debug)]
 struct Piece {
@@ -75,51 +86,59 @@ impl Text {
             }));
     }
 
-    /// Puts another text in the place of a part. Its place is from then on that of byte `anchor`,
-    /// which lies in the part.
-    pub(super) fn replace(&mut self, part: Range<usize>, anchor: usize, with: &str) {
-        let pieces = std::mem::take(&mut self.pieces);
-        let inside = |piece: &Piece, at: usize| Piece {
-            start: at,
-            offset: piece.offset_of(at),
-            ..piece.clone()
-        };
-        let last_before = |at: usize| pieces.iter().rfind(|piece| piece.start <= at);
-        let mut kept: Vec<Piece> = pieces
-            .iter()
-            .filter(|piece| piece.start < part.start)
-            .cloned()
-            .collect();
-        if let Some(piece) = last_before(anchor) {
-            kept.push(Piece {
-                start: part.start,
-                offset: piece.offset_of(anchor),
-                replaced: true,
+    /// The text with other texts in the place of some parts, which are in order and apart.
+    pub(super) fn replaced(&self, edits: &[Edit]) -> Self {
+        let mut new = Self::default();
+        let mut done = 0;
+        for edit in edits {
+            self.copy(done..edit.part.start, &mut new);
+            if let Some(piece) = self.piece(edit.anchor) {
+                new.pieces.push(Piece {
+                    start: new.text.len(),
+                    offset: piece.offset_of(edit.anchor),
+                    replaced: true,
+                    ..piece.clone()
+                });
+            }
+            new.text.push_str(&edit.with);
+            done = edit.part.end;
+        }
+        self.copy(done..self.text.len(), &mut new);
+        new
+    }
+
+    /// Adds a part of this text to another, with its places.
+    fn copy(&self, part: Range<usize>, to: &mut Self) {
+        let start = |at: usize| at - part.start + to.text.len();
+        if let Some(piece) = self.piece(part.start) {
+            to.pieces.push(Piece {
+                start: start(part.start),
+                offset: piece.offset_of(part.start),
                 ..piece.clone()
             });
         }
-        let moved = |start: usize| start - part.end + part.start + with.len();
-        if let Some(piece) = last_before(part.end) {
-            let mut piece = inside(piece, part.end);
-            piece.start = moved(piece.start);
-            kept.push(piece);
-        }
-        kept.extend(
-            pieces
-                .iter()
-                .filter(|piece| piece.start > part.end)
+        let first = self.pieces.partition_point(|p| p.start <= part.start);
+        let inside = self.pieces[first..].iter();
+        to.pieces.extend(
+            inside
+                .take_while(|piece| piece.start < part.end)
                 .map(|piece| Piece {
-                    start: moved(piece.start),
+                    start: start(piece.start),
                     ..piece.clone()
                 }),
         );
-        self.pieces = kept;
-        self.text.replace_range(part, with);
+        to.text.push_str(&self.text[part]);
+    }
+
+    /// The piece that a byte of the text is in.
+    fn piece(&self, at: usize) -> Option<&Piece> {
+        let after = self.pieces.partition_point(|piece| piece.start <= at);
+        self.pieces.get(after.checked_sub(1)?)
     }
 
     /// The file and the place in it of a byte of the text.
     fn place(&self, offset: usize, files: &[File<'_>]) -> Option<(Arc<str>, Position)> {
-        let piece = self.pieces.iter().rfind(|piece| piece.start <= offset)?;
+        let piece = self.piece(offset)?;
         let file = files.get(piece.file)?;
         let position = piece.node.position_at(file.text, piece.offset_of(offset));
         Some((Arc::clone(&file.name), position))

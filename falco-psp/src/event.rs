@@ -91,7 +91,7 @@ pub struct Process {
     pub name: String,
     /// Path of the executed program, as it was given to exec; `None` if it was never learnt.
     pub executable: Option<String>,
-    /// The arguments, the first one (argv[0]) included; `None` if they were never learnt.
+    /// The arguments, the first one (`argv[0]`) included; `None` if they were never learnt.
     pub arguments: Option<Vec<String>>,
     /// User ids.
     pub users: Ids,

@@ -125,7 +125,9 @@ fn event(activity: Activity, uid: u32, host_path: &str) -> Event {
 
 fn controls(rules: &RuleSet, event: &Event) -> Vec<Option<Control>> {
     let mut controls = Vec::new();
-    rules.evaluate(event, |rule| controls.push(rule.control()));
+    rules
+        .matching(event)
+        .for_each(|(_, rule)| controls.push(rule.control()));
     controls
 }
 
@@ -146,7 +148,9 @@ fn rules_judge_what_containers_do() {
         ]
     );
     let mut lines = Vec::new();
-    rules.evaluate(&bad, |rule| lines.push(rule.output.render(&bad)));
+    rules
+        .matching(&bad)
+        .for_each(|(_, rule)| lines.push(rule.output.render(&bad)));
     assert_eq!(
         lines,
         [
@@ -184,8 +188,8 @@ fn an_event_that_matches_no_rule_costs_no_allocation() {
     let mut matched = 0;
     let before = ALLOCATIONS.get();
     for _ in 0..100 {
-        rules.evaluate(&ok, |_| matched += 1);
-        rules.evaluate(&exec, |_| matched += 1);
+        matched += rules.matching(&ok).count();
+        matched += rules.matching(&exec).count();
     }
     let allocations = ALLOCATIONS.get() - before;
     assert_eq!((matched, allocations), (0, 0));

@@ -50,7 +50,8 @@ fn event() -> Event {
                 bounding: 0b10_0001,
                 ambient: 0,
             },
-            no_new_privs: true,
+            nested_user_namespace: false,
+            no_new_privs: Some(true),
             seccomp_mode: 2,
             gained_privileges: false,
         }),
@@ -152,7 +153,9 @@ fn warnings(text: &str) -> Vec<String> {
 /// The names of the rules that fire.
 fn fired(rules: &RuleSet, event: &Event) -> Vec<String> {
     let mut names = Vec::new();
-    rules.evaluate(event, |rule| names.push(rule.name.clone()));
+    rules
+        .matching(event)
+        .for_each(|(_, rule)| names.push(rule.name.clone()));
     names
 }
 

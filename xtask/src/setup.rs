@@ -150,6 +150,8 @@ fn install_linker(compiler: &Compiler) -> Result<()> {
     ]);
     install.env("LLVM_PREFIX", &prefix);
     install.env(format!("LLVM_SYS_{llvm}1_PREFIX"), &prefix);
+    // Nobody debugs it here; without this most of the build is debugging information.
+    install.env("CARGO_PROFILE_RELEASE_DEBUG", "0");
     // The workspace's settings are not meant for other people's programs.
     install.current_dir("/");
     command::run_shown(

@@ -2,9 +2,9 @@
 //! first argument, by the bare system calls.
 
 use std::{
-    env, fs,
+    env,
     ffi::{CString, c_char, c_int, c_ulong, c_void},
-    io,
+    fs, io,
     os::unix::process::CommandExt as _,
     process::{Command, ExitCode},
     ptr, thread,
@@ -72,7 +72,15 @@ fn bind(source: &str, target: &str) -> Result {
     let (source, target) = (CString::new(source)?, CString::new(target)?);
     // SAFETY: both strings live until the call has returned; a bind mount takes neither type nor
     // data.
-    check(unsafe { mount(source.as_ptr(), target.as_ptr(), ptr::null(), MS_BIND, ptr::null()) })
+    check(unsafe {
+        mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            ptr::null(),
+            MS_BIND,
+            ptr::null(),
+        )
+    })
 }
 
 /// Executes the program so many times, on all processors, as fast as they can.
@@ -89,7 +97,9 @@ fn exec_loop(count: u32, path: &str) -> Result {
     };
     thread::scope(|scope| {
         let shares = (0..threads).map(|n| count / threads + u32::from(n < count % threads));
-        let runs: Vec<_> = shares.map(|share| scope.spawn(move || one(share))).collect();
+        let runs: Vec<_> = shares
+            .map(|share| scope.spawn(move || one(share)))
+            .collect();
         for run in runs {
             run.join().map_err(|_| "a thread panicked")??;
         }
@@ -100,7 +110,14 @@ fn exec_loop(count: u32, path: &str) -> Result {
 fn print_ids() -> Result {
     let status = fs::read_to_string("/proc/self/status")?;
     for line in status.lines() {
-        let wanted = ["Uid:", "Gid:", "Groups:", "CapEff:", "CapBnd:", "NoNewPrivs:"];
+        let wanted = [
+            "Uid:",
+            "Gid:",
+            "Groups:",
+            "CapEff:",
+            "CapBnd:",
+            "NoNewPrivs:",
+        ];
         if wanted.iter().any(|name| line.starts_with(name)) {
             println!("{line}");
         }

@@ -90,7 +90,7 @@ pub fn examine() -> Checkup {
         let what = format!("tp_btf {}", hook.tracepoint);
         let needs = format!("{} (Linux {} or newer)", hook.fact, hook.minimum_kernel);
         match &started {
-            Some(Ok(side)) if side.hooks.contains(hook) => line(true, &what, &hook.fact),
+            Some(Ok(side)) if side.hooks.contains(hook) => line(true, &what, hook.fact),
             Some(Ok(_)) => line(false, &what, &needs),
             Some(Err(error)) => line(false, &what, &error.to_string()),
             None => line(false, &what, &format!("not tried: {needs}")),

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test says best where it failed")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use falco_psp::{convert, psp};
+use falco_psp::control::Control;
+use falco_psp::{convert, psp, rules};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -24,7 +26,28 @@ fn check(policy: &str, rules: &str) -> convert::Rules {
         golden.display(),
         rendered.text
     );
+    reload(&policy, &rendered);
     rendered
+}
+
+/// What was rendered loads, without a warning, and each control has a rule or is said to have none.
+fn reload(policy: &psp::Policy, rendered: &convert::Rules) {
+    let (loaded, warnings) = rules::load(&Arc::from("rules"), &rendered.text).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let rules = loaded.rules();
+    assert_eq!(rules.len(), rendered.text.matches("- rule:").count());
+    for control in Control::ALL {
+        let has_rule = rules.iter().any(|rule| rule.control() == Some(control));
+        let said = rendered.unobserved.contains(&control);
+        assert_eq!(policy.restricts(control), has_rule || said, "{control}");
+        assert!(!(has_rule && said), "{control}");
+    }
+    for rule in rules {
+        let name = rule.control().unwrap().name();
+        let middle = format!(" Violation ({name}) System Activity");
+        assert!(rule.name.starts_with("PSP ") && rule.name.contains(&middle));
+        assert!(rule.tags.contains("k8s-psp"));
+    }
 }
 
 fn unobserved(rules: &convert::Rules) -> Vec<&'static str> {
@@ -61,7 +84,7 @@ fn restricted() {
 fn all_fields() {
     let policy = "falco-psp/tests/golden/all-fields.psp.yaml";
     let rules = check(policy, "all-fields.rules.yaml");
-    assert_eq!(rules.text.matches("- rule:").count(), 13);
+    assert_eq!(rules.text.matches("- rule:").count(), 14);
     assert_eq!(
         unobserved(&rules),
         [

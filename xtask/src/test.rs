@@ -80,7 +80,7 @@ fn format() -> Result<()> {
 fn clippy() -> Result<()> {
     let mut clippy = cargo(&["clippy", "--workspace"]);
     clippy.args(NOT_EBPF);
-    command::run(clippy.args(["--all-targets", "--", "-D", "warnings"]))
+    command::run(clippy.args(["--all-targets", "--all-features", "--", "-D", "warnings"]))
 }
 
 fn cargo(arguments: &[&str]) -> Command {

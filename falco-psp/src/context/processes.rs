@@ -62,6 +62,10 @@ fn read(pid: u32) -> Option<Found> {
     let directory = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
     let status = directory.status().ok()?;
     let stat = directory.stat().ok()?;
+    if matches!(stat.state, 'Z' | 'X') {
+        // Dead, and only kept for its parent to ask for.
+        return None;
+    }
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let process = Process {
         pid,

@@ -222,9 +222,10 @@ fn capabilities() {
     let none = policy("allowedCapabilities: []\nrequiredDropCapabilities: [ALL]");
     assert_eq!(list(&none, "psp_p_capabilities"), [""; 0]);
     let conditions = conditions(&none);
-    assert!(
-        conditions[0].contains("thread.caps exists and not thread.caps in (psp_p_capabilities)")
-    );
+    let held = "thread.caps exists and not thread.caps in (psp_p_capabilities)";
+    let used = "evt.caps exists and not evt.caps in (psp_p_capabilities)";
+    assert_eq!(conditions.len(), 2);
+    assert!(conditions[0].contains(held) && conditions[1].contains(used));
     // A pod may then add ALL, and have any, though admission would deny SYS_ADMIN by name.
     let rules = rules_text(&policy("allowedCapabilities: [ALL]")).unwrap();
     assert!(rules.unobserved.contains(&Control::Capabilities));

@@ -14,7 +14,7 @@ use crate::container::Container;
 use crate::context::cgroup::ContainerRef;
 use crate::context::containers::Containers;
 use crate::context::host::HostNamespaces;
-use crate::context::processes::{self, Programs};
+use crate::context::processes::{self, Found, Programs};
 use crate::event::{Activity, Event, Process};
 use crate::outputs::alert::{Alert, Format};
 use crate::outputs::stdout::Stdout;
@@ -100,20 +100,25 @@ impl Agent {
         self.containers.subjects()
     }
 
-    /// Judges the containers that run already: each as a whole, then each of its processes.
-    pub fn scan(&mut self) {
+    /// Finds the processes of containers that run already.
+    pub fn scan(&mut self) -> Vec<(ContainerRef, Found)> {
         let found = processes::scan(self.host_mnt_ns, &mut self.fates.unreadable);
-        let now = now_ns();
-        for mut process in found {
-            let pid = process.process.pid;
-            let Some(container) = self.containers.identify(0, process.cgroup, pid, true) else {
-                self.fates.no_container += 1;
-                continue;
-            };
-            if !process.executed_inside {
-                self.fates.set_up += 1;
-                continue;
+        let mut inside = Vec::new();
+        for process in found {
+            let (pid, path) = (process.process.pid, process.cgroup.clone());
+            match self.containers.identify(0, path, pid, true) {
+                None => self.fates.no_container += 1,
+                Some(_) if !process.executed_inside => self.fates.set_up += 1,
+                Some(container) => inside.push((container, process)),
             }
+        }
+        inside
+    }
+
+    /// Judges what a scan found: each container as a whole, then each of its processes.
+    pub fn judge_found(&mut self, found: Vec<(ContainerRef, Found)>) {
+        let now = now_ns();
+        for (container, mut process) in found {
             let user_ns = process.namespaces[namespace::USER];
             let tracked = self.containers.get(&container.id);
             process.process.nested_user_namespace =

@@ -1,6 +1,7 @@
 //! A run: the policy becomes rules, the kernel side is started, and the agent judges until it is
 //! told to stop.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -168,7 +169,8 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
         );
     }
     let started = Instant::now();
-    agent.scan();
+    let found = agent.scan();
+    let running: HashSet<&str> = found.iter().map(|(container, _)| &*container.id).collect();
     let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.tracepoint).collect();
     eprintln!(
         "falco-psp {}: policy {name}, {rule_count} rules (syscall), kernel {}, hooks {}, {} \
@@ -176,13 +178,14 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
         env!("CARGO_PKG_VERSION"),
         rustix::system::uname().release().to_string_lossy(),
         hooks.join(" "),
-        agent.containers().count(),
+        running.len(),
         match options.duration {
             Some(span) => format!(" for {} s", span.as_secs_f64()),
             None => ", Ctrl-C ends".to_owned(),
         }
     );
 
+    agent.judge_found(found);
     let mut reader = Reader::new(kernel.take_ring()?).map_err(system("wait for the ring"))?;
     let end = options.duration.map(|span| tokio::time::sleep(span));
     tokio::pin!(end);

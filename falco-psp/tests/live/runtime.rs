@@ -97,3 +97,58 @@ fn a_bind_mount_at_run_time_is_seen() -> Result<()> {
     assert!(seen, "{:#?}\n{}", ended.alerts, ended.messages);
     Ok(())
 }
+
+/// Whether an alert tells of a setuid when `args` are executed in a benign container that may do
+/// so.
+fn setuid_alerts(args: &[&str]) -> Result<bool> {
+    let bundle = Bundle::benign()?.ambient_capabilities(&["CAP_SETUID"]);
+    let (_container, ended, seen) = watch(bundle, args, |container, alert| {
+        alert.is_about(container.id())
+            && alert.control() == Some("runAsUser")
+            && alert.field("evt.type") == Some("setuid")
+    })?;
+    if !seen {
+        eprintln!("{:#?}\n{}", ended.alerts, ended.messages);
+    }
+    Ok(seen)
+}
+
+#[test]
+fn a_workload_cannot_pass_for_the_runtime() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    // By its name, by forking, or by running a program that no mount holds, as runc does.
+    for prefix in [
+        &["fork"][..],
+        &["named", "runc:[2:INIT]", "fork"],
+        &["from-memory"],
+        &["from-memory", "named", "runc:[2:INIT]", "fork"],
+    ] {
+        let args = [&[WORKLOAD], prefix, &["setuid", "0"]].concat();
+        assert!(setuid_alerts(&args)?, "{args:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn capabilities_in_a_user_namespace_of_its_own_are_no_violation() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    let bundle = Bundle::benign()?.program(workload()?, WORKLOAD, 0o755)?;
+    let container = Container::start(bundle.args(&[WORKLOAD, "sleep"]))?;
+    let agent = Agent::start(RESTRICTED, &[])?;
+    for act in [
+        &["bind", "/etc", "/mnt"][..],
+        &["exec", WORKLOAD, "print-ids"],
+    ] {
+        let args = [&[WORKLOAD, "in-user-namespace"], act].concat();
+        let output = container.exec(&args)?;
+        assert!(output.status.success(), "{args:?}: {output:?}");
+    }
+    let ended = agent.stop()?;
+    let found = controls(&ended.alerts, container.id());
+    assert!(found.is_empty(), "{:#?}\n{}", ended.alerts, ended.messages);
+    Ok(())
+}

@@ -12,9 +12,17 @@ use std::{
 };
 
 const MS_BIND: c_ulong = 4096;
+const CLONE_NEWNS: c_int = 0x0002_0000;
+const CLONE_NEWUSER: c_int = 0x1000_0000;
+const PR_SET_NAME: c_int = 15;
 
 unsafe extern "C" {
+    fn fork() -> c_int;
+    fn memfd_create(name: *const c_char, flags: u32) -> c_int;
+    fn prctl(option: c_int, name: *const c_char) -> c_int;
     fn setuid(uid: u32) -> c_int;
+    fn unshare(flags: c_int) -> c_int;
+    fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn setresuid(real: u32, effective: u32, saved: u32) -> c_int;
     fn mount(
         source: *const c_char,
@@ -58,6 +66,19 @@ fn run(words: &[&str]) -> Result {
         ["exec-loop", count, path] => exec_loop(count.parse()?, path),
         ["exec", path, arguments @ ..] => Err(Command::new(path).args(arguments).exec().into()),
         ["print-ids"] => print_ids(),
+        // The rest of the words in a child that executes nothing.
+        ["fork", rest @ ..] => in_child(rest),
+        // The rest under another name.
+        ["named", name, rest @ ..] => {
+            let name = CString::new(*name)?;
+            // SAFETY: the string lives until the call has returned.
+            check(unsafe { prctl(PR_SET_NAME, name.as_ptr()) })?;
+            run(rest)
+        }
+        // The rest by a copy of this program that no file system holds.
+        ["from-memory", rest @ ..] => from_memory(rest),
+        // The rest as root of a user namespace of its own, with mounts of its own.
+        ["in-user-namespace", rest @ ..] => in_user_namespace(rest),
         _ => Err("unknown command".into()),
     }
 }
@@ -105,6 +126,39 @@ fn exec_loop(count: u32, path: &str) -> Result {
         }
         Ok(())
     })
+}
+
+fn in_child(words: &[&str]) -> Result {
+    // SAFETY: this program has one thread here, so the child can do what it likes.
+    let child = unsafe { fork() };
+    check(child)?;
+    if child == 0 {
+        let done = run(words);
+        std::process::exit(done.map_or(1, |()| 0));
+    }
+    let mut status = 0;
+    // SAFETY: the status is written before the call returns.
+    check(unsafe { waitpid(child, &raw mut status, 0) })?;
+    if status != 0 {
+        return Err(format!("the child failed: {status}").into());
+    }
+    Ok(())
+}
+
+fn from_memory(words: &[&str]) -> Result {
+    // SAFETY: the name is a constant that ends with NUL.
+    let file = unsafe { memfd_create(c"copy".as_ptr(), 0) };
+    check(file)?;
+    let path = format!("/proc/self/fd/{file}");
+    fs::copy("/proc/self/exe", &path)?;
+    Err(Command::new(path).args(words).exec().into())
+}
+
+fn in_user_namespace(words: &[&str]) -> Result {
+    // SAFETY: the call takes a number, and this program has one thread.
+    check(unsafe { unshare(CLONE_NEWUSER | CLONE_NEWNS) })?;
+    fs::write("/proc/self/uid_map", "0 1000 1")?;
+    run(words)
 }
 
 fn print_ids() -> Result {

@@ -199,6 +199,27 @@ fn rust_components() -> Result<()> {
 }
 
 fn container_tools() -> Result<()> {
+    let missing = missing_container_tools();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let needs = "real containers need runc, and a statically linked busybox at /bin/busybox";
+    if !debian::has_apt() {
+        bail!("{needs}: install {}", missing.join(" and "));
+    }
+    debian::install(&missing, Others::MayBeReplaced, needs)?;
+    let missing = missing_container_tools();
+    if !missing.is_empty() {
+        bail!(
+            "{needs}: still missing after installing {}",
+            missing.join(" and ")
+        );
+    }
+    Ok(())
+}
+
+/// The packages of what is missing.
+fn missing_container_tools() -> Vec<&'static str> {
     let mut packages = Vec::new();
     if workspace::program("runc").is_none() {
         packages.push("runc");
@@ -206,21 +227,7 @@ fn container_tools() -> Result<()> {
     if !has_static_busybox() {
         packages.push("busybox-static");
     }
-    if packages.is_empty() {
-        return Ok(());
-    }
-    if !debian::has_apt() {
-        bail!(
-            "real containers need runc, and a busybox at /bin/busybox that is statically linked: \
-             install {}",
-            packages.join(" and ")
-        );
-    }
-    debian::install(
-        &packages,
-        Others::MayBeReplaced,
-        "real containers need them",
-    )
+    packages
 }
 
 /// Whether there is a busybox that runs in an otherwise empty container.

@@ -2,24 +2,18 @@
 
 use std::{
     env,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitCode, ExitStatus},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use signal_hook::{
-    SigId,
-    consts::{SIGINT, SIGTERM},
-};
 
 use crate::{
-    build, command, run,
+    build, command,
+    interrupts::Interrupts,
+    run,
     setup::{self, For},
     workspace,
 };
@@ -35,25 +29,32 @@ mod container;
 const POLICY: &str = "examples/restricted.yaml";
 const DURATION: &str = "5s";
 
-/// Sets up, builds, starts the container and watches it for some seconds.
-pub(crate) fn demo(built: bool) -> Result<ExitCode> {
-    if !built {
-        setup::setup(For::Tests)?;
-        build::build(true)?;
+/// What falco-psp returns when it has found violations, as it does here.
+const VIOLATIONS: i32 = 2;
+
+/// Sets up and builds, unless an agent is given; starts the container and watches it for some
+/// seconds.
+pub(crate) fn demo(agent: Option<PathBuf>) -> Result<ExitCode> {
+    let agent = match agent {
+        Some(agent) => agent,
+        None => {
+            setup::setup(For::Tests)?;
+            // Without optimisations: the build is all that one waits for here.
+            build::build(false)?
+        }
+    };
+    if workspace::is_root() {
+        return watch(&agent);
     }
-    if !workspace::is_root() {
-        eprintln!("# containers and eBPF need root");
-        let me = env::current_exe().context("cannot find this program")?;
-        let mut again = run::as_root(&me);
-        again.args(["demo", "--built"]);
-        let _caught = Interrupts::catch()?;
-        let status = again
-            .status()
-            .with_context(|| format!("cannot run `{}`", command::shown(&again)))?;
-        return Ok(run::exit_code(status));
-    }
-    let agent = workspace::target_dir().join("release/falco-psp");
-    watch(&agent)
+    eprintln!("# containers and eBPF need root");
+    let me = env::current_exe().context("cannot find this program")?;
+    let mut again = run::as_root(&me);
+    again.args(["demo", "--agent"]).arg(&agent);
+    let _caught = Interrupts::catch()?;
+    let status = again
+        .status()
+        .with_context(|| format!("cannot run `{}`", command::shown(&again)))?;
+    Ok(run::exit_code(status))
 }
 
 fn watch(agent: &Path) -> Result<ExitCode> {
@@ -61,7 +62,7 @@ fn watch(agent: &Path) -> Result<ExitCode> {
     eprintln!("# a pod's container that runs as root and mounts the host's /etc");
     let bundle = bundle::Bundle::new()?
         .pod("default", "web")
-        .container_name("nginx")
+        .container_name("main")
         .image("docker.io/library/busybox:latest")
         .user(0, 0, &[])
         .default_capabilities()
@@ -83,6 +84,9 @@ fn watch(agent: &Path) -> Result<ExitCode> {
         .spawn()
         .with_context(|| format!("cannot run `{}`", command::shown(&command)))?;
     let status = wait(&mut agent, &interrupts)?;
+    if status.code() == Some(VIOLATIONS) {
+        return Ok(ExitCode::SUCCESS);
+    }
     Ok(run::exit_code(status))
 }
 
@@ -101,38 +105,5 @@ fn wait(agent: &mut Child, interrupts: &Interrupts) -> Result<ExitStatus> {
             }
         }
         thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// As long as it lives, SIGINT and SIGTERM are noted instead of ending the process, so that
-/// what was started is ended too.
-pub(crate) struct Interrupts {
-    came: Arc<AtomicBool>,
-    registered: Vec<SigId>,
-}
-
-impl Interrupts {
-    /// Starts to note the signals.
-    pub(crate) fn catch() -> Result<Self> {
-        let came = Arc::new(AtomicBool::new(false));
-        let registered = [SIGINT, SIGTERM]
-            .into_iter()
-            .map(|signal| signal_hook::flag::register(signal, Arc::clone(&came)))
-            .collect::<Result<_, _>>()
-            .context("cannot catch signals")?;
-        Ok(Self { came, registered })
-    }
-
-    /// Whether one came.
-    pub(crate) fn came(&self) -> bool {
-        self.came.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Interrupts {
-    fn drop(&mut self) {
-        for id in self.registered.drain(..) {
-            signal_hook::low_level::unregister(id);
-        }
     }
 }

@@ -6,13 +6,14 @@ mod command;
 mod debian;
 mod demo;
 mod elf;
+mod interrupts;
 mod run;
 mod setup;
 mod test;
 mod toolchain;
 mod workspace;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -51,9 +52,9 @@ enum Task {
     },
     /// Show real alerts: start a container that breaks an example policy, and watch it
     Demo {
-        /// Take the agent as it is, without set-up and build
+        /// Take this agent, without set-up and build
         #[arg(long, hide = true)]
-        built: bool,
+        agent: Option<PathBuf>,
     },
     /// Set up, build and run every check and test
     Test {
@@ -83,7 +84,7 @@ fn run_task(task: Task) -> Result<ExitCode> {
             build::build(release)?;
         }
         Task::Run { arguments } => return run::run(&arguments),
-        Task::Demo { built } => return demo::demo(built),
+        Task::Demo { agent } => return demo::demo(agent),
         Task::Test { no_live } => test::test(!no_live)?,
     }
     Ok(ExitCode::SUCCESS)

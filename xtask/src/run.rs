@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{build, command, workspace};
+use crate::{build, command, interrupts::Interrupts, workspace};
 
 /// Runs the agent with these arguments; its exit code becomes ours.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
@@ -16,7 +16,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let mut command = as_root(&agent);
     command.args(arguments);
     // Ctrl-C is for the agent: it ends, and then we do.
-    let _ignored = crate::demo::Interrupts::catch()?;
+    let _caught = Interrupts::catch()?;
     let status = command
         .status()
         .with_context(|| format!("cannot run `{}`", command::shown(&command)))?;

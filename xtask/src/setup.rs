@@ -14,6 +14,8 @@ use crate::{
 
 const DEBIAN_COMPILER: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 const LINKER_VERSION: &str = "0.13.0";
+/// The nightly to fetch: one with LLVM 22, which distributions have; bpf-linker needs the same.
+const NIGHTLY: &str = "nightly-2026-05-15";
 
 /// What the set-up is for; each includes those before it.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
@@ -69,14 +71,14 @@ fn install_compiler() -> Result<Compiler> {
         debian::install(&DEBIAN_COMPILER, Others::Stay, why)?;
     } else if let Some(rustup) = workspace::program("rustup") {
         let mut install = Command::new(rustup);
-        install.args(["toolchain", "install", "nightly", "--profile", "minimal"]);
+        install.args(["toolchain", "install", NIGHTLY, "--profile", "minimal"]);
         install.args(["--component", "rust-src"]);
         command::run_shown(&mut install, why)
             .context("cannot fetch a nightly with rust-src; is there a network?")?;
     } else {
         bail!(
             "{why}\nOn Debian 12 the packages are: {}\nElsewhere install rustup, then: \
-             rustup toolchain install nightly --component rust-src",
+             rustup toolchain install {NIGHTLY} --component rust-src",
             DEBIAN_COMPILER.join(" ")
         );
     }
@@ -130,7 +132,12 @@ fn install_linker(compiler: &Compiler) -> Result<()> {
     if debian::has_apt() {
         let installed = has_library && packages.iter().all(|name| debian::is_installed(name));
         if !installed {
-            debian::install(&packages, Others::Stay, "bpf-linker is built with LLVM")?;
+            debian::install(&packages, Others::Stay, "bpf-linker is built with LLVM")
+                .with_context(|| {
+                    format!(
+                        "no LLVM {llvm} from apt; https://apt.llvm.org has it for more releases"
+                    )
+                })?;
         }
     } else if !has_library {
         bail!(
@@ -150,6 +157,8 @@ fn install_linker(compiler: &Compiler) -> Result<()> {
     ]);
     install.env("LLVM_PREFIX", &prefix);
     install.env(format!("LLVM_SYS_{llvm}1_PREFIX"), &prefix);
+    // Nobody debugs it here; without this most of the build is debugging information.
+    install.env("CARGO_PROFILE_RELEASE_DEBUG", "0");
     // The workspace's settings are not meant for other people's programs.
     install.current_dir("/");
     command::run_shown(
@@ -164,6 +173,10 @@ fn rust_components() -> Result<()> {
         .args(["--print", "sysroot"])
         .current_dir(workspace::root());
     let output = command::output(&mut sysroot)?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        bail!("rustc does not run: {}", errors.trim());
+    }
     let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let missing: Vec<&str> = [("rustfmt", "cargo-fmt"), ("clippy", "cargo-clippy")]
         .into_iter()
@@ -186,6 +199,27 @@ fn rust_components() -> Result<()> {
 }
 
 fn container_tools() -> Result<()> {
+    let missing = missing_container_tools();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let needs = "real containers need runc, and a statically linked busybox at /bin/busybox";
+    if !debian::has_apt() {
+        bail!("{needs}: install {}", missing.join(" and "));
+    }
+    debian::install(&missing, Others::MayBeReplaced, needs)?;
+    let missing = missing_container_tools();
+    if !missing.is_empty() {
+        bail!(
+            "{needs}: still missing after installing {}",
+            missing.join(" and ")
+        );
+    }
+    Ok(())
+}
+
+/// The packages of what is missing.
+fn missing_container_tools() -> Vec<&'static str> {
     let mut packages = Vec::new();
     if workspace::program("runc").is_none() {
         packages.push("runc");
@@ -193,21 +227,7 @@ fn container_tools() -> Result<()> {
     if !has_static_busybox() {
         packages.push("busybox-static");
     }
-    if packages.is_empty() {
-        return Ok(());
-    }
-    if !debian::has_apt() {
-        bail!(
-            "real containers need runc, and a busybox at /bin/busybox that is statically linked: \
-             install {}",
-            packages.join(" and ")
-        );
-    }
-    debian::install(
-        &packages,
-        Others::MayBeReplaced,
-        "real containers need them",
-    )
+    packages
 }
 
 /// Whether there is a busybox that runs in an otherwise empty container.

@@ -173,7 +173,8 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
     let found = agent.scan();
     let running: HashSet<&str> = found.iter().map(|(container, _)| &*container.id).collect();
     let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.tracepoint).collect();
-    eprintln!(
+    // In one piece: alerts may come at the same time.
+    let header = format!(
         "falco-psp {}: policy {name}, {rule_count} rules (syscall), kernel {}, hooks {}, {} \
          containers found; watching{}",
         env!("CARGO_PKG_VERSION"),
@@ -185,6 +186,7 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
             None => ", Ctrl-C ends".to_owned(),
         }
     );
+    eprintln!("{header}");
 
     agent.judge_found(found);
     let mut reader = Reader::new(kernel.take_ring()?).map_err(system("wait for the ring"))?;

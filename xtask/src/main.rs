@@ -7,6 +7,7 @@ mod debian;
 mod demo;
 mod elf;
 mod interrupts;
+mod readme;
 mod run;
 mod setup;
 mod test;

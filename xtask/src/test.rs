@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     build_ebpf::build_ebpf,
-    command,
+    command, readme,
     setup::{self, For},
     workspace,
 };
@@ -49,6 +49,7 @@ pub(crate) fn test(live: bool) -> Result<()> {
             let mut tests = cargo(&arguments);
             command::run(tests.args(["--", "--test-threads=1"]))
         })?;
+        step("the README's commands", readme::run_commands)?;
     } else if live {
         eprintln!(
             "==> live tests: skipped, they need root (sudo -E env PATH=\"$PATH\" cargo xtask test)"

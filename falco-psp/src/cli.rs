@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::sources::syscall::load::KERNEL_BTF;
+
 /// Shows what a Kubernetes PodSecurityPolicy would break before anyone enforces it.
 ///
 /// Reads the policy, turns it into Falco rules, and judges by them what the containers of this
@@ -53,6 +55,9 @@ pub struct Watch {
     /// Print every violation, not only the first of its kind
     #[arg(long)]
     pub all: bool,
+    /// Where the kernel's types are described, as BTF
+    #[arg(long, value_name = "FILE", default_value = KERNEL_BTF)]
+    pub btf: PathBuf,
     /// Size of the ring between kernel and agent in KiB; a power of two
     #[arg(long, value_name = "KIB", default_value_t = 4096, value_parser = ring_size)]
     pub ring_size: u32,

@@ -1,6 +1,7 @@
 //! What this machine can observe, by which hook, and what is missing.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use crate::context::host::HostNamespaces;
 use crate::sources::syscall::load::{self, HOOKS, KernelSide, LoadError, Options};
@@ -23,7 +24,7 @@ pub fn examine() -> Checkup {
     let mut line = |good: bool, what: &str, detail: &str| {
         healthy &= good;
         let mark = if good { "ok     " } else { "MISSING" };
-        let _ = writeln!(report, "{mark}  {what:<22} {detail}");
+        let _ = writeln!(report, "{mark}  {what:<26} {detail}");
     };
     let release = rustix::system::uname();
     line(true, "kernel", &release.release().to_string_lossy());
@@ -35,6 +36,7 @@ pub fn examine() -> Checkup {
         ),
         None => line(false, "kernel object", &LoadError::NoObject.to_string()),
     }
+    let btf = Path::new(load::KERNEL_BTF);
     let lacking = load::missing_rights();
     match lacking.is_empty() {
         true => line(true, "rights", "enough to observe"),
@@ -57,7 +59,7 @@ pub fn examine() -> Checkup {
             &LoadError::HostNamespaces(name.clone()).to_string(),
         ),
     }
-    match load::kernel_btf() {
+    match load::kernel_btf(btf) {
         Err(error) => line(false, "kernel types", &error.to_string()),
         Ok(btf) => {
             let (_, missing) = offsets::find(&btf);
@@ -81,6 +83,7 @@ pub fn examine() -> Checkup {
         .filter(|_| lacking.is_empty() && OBJECT.is_some())
         .map(|host| {
             let options = Options {
+                btf,
                 ring_bytes: 64 << 10,
                 deduplicate: false,
             };

@@ -145,6 +145,7 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
     let host = HostNamespaces::find().map_err(LoadError::HostNamespaces)?;
     let event_types = rules.event_types();
     let kernel_options = Options {
+        btf: &options.btf,
         ring_bytes: options.ring_size << 10,
         // A repeat that is to be printed has to be sent.
         deduplicate: !options.all,

@@ -91,7 +91,9 @@ pub enum LoadError {
 
 /// How the kernel side shall work.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct Options<'a> {
+    /// The file that describes the kernel's types.
+    pub btf: &'a Path,
     /// Bytes of the ring; a power of two, at least a page.
     pub ring_bytes: u32,
     /// Whether repeats of the same posture are only counted.
@@ -117,13 +119,13 @@ pub const HOOKS: &[Hook] = &[
         program: "exec",
         tracepoint: "sched_process_exec",
         fact: "programs executed, with their ids, capabilities and namespaces",
-        minimum_kernel: "5.5",
+        minimum_kernel: "5.8",
     },
     Hook {
         program: "calls",
         tracepoint: "sys_exit",
         fact: "set*id, setgroups, capset and mount calls, with the state after them",
-        minimum_kernel: "5.5",
+        minimum_kernel: "5.8",
     },
 ];
 
@@ -170,12 +172,11 @@ pub fn missing_rights() -> Vec<&'static str> {
     lacking.map(|(name, _)| *name).collect()
 }
 
-/// Reads the kernel's BTF.
+/// Reads the kernel's BTF from `path`.
 ///
 /// # Errors
 /// [`LoadError::NoBtf`] and [`LoadError::BadBtf`].
-pub fn kernel_btf() -> Result<Btf, LoadError> {
-    let path = Path::new(KERNEL_BTF);
+pub fn kernel_btf(path: &Path) -> Result<Btf, LoadError> {
     let data = fs::read(path).map_err(|source| LoadError::NoBtf {
         path: path.to_owned(),
         source,
@@ -194,7 +195,7 @@ impl KernelSide {
     /// See [`LoadError`]; each says what to do.
     pub fn start(
         host: &HostNamespaces,
-        options: Options,
+        options: Options<'_>,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Self, LoadError> {
         let object = OBJECT.ok_or(LoadError::NoObject)?;
@@ -202,7 +203,7 @@ impl KernelSide {
         if !lacking.is_empty() {
             return Err(LoadError::NotPermitted(lacking));
         }
-        let (offsets, missing) = offsets::find(&kernel_btf()?);
+        let (offsets, missing) = offsets::find(&kernel_btf(options.btf)?);
         let off = |fact| missing.iter().any(|missing: &Missing| missing.fact == fact);
         if off(Fact::State) {
             let members = missing.iter().filter(|missing| missing.fact == Fact::State);

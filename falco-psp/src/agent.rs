@@ -14,7 +14,7 @@ use crate::container::Container;
 use crate::context::cgroup::ContainerRef;
 use crate::context::containers::{Containers, Sighting};
 use crate::context::host::HostNamespaces;
-use crate::context::processes::{self, Found, Programs};
+use crate::context::processes::{self, Found, Origin, Programs};
 use crate::event::{Activity, Event, Process};
 use crate::outputs::alert::{Alert, Format};
 use crate::outputs::stdout::Stdout;
@@ -38,6 +38,9 @@ pub struct Fates {
     pub undecodable: u64,
     /// Processes of containers that the first scan could not read.
     pub unreadable: u64,
+    /// Processes of containers, found by the first scan, of which it cannot be told whether they
+    /// are the workload's or the runtime's.
+    pub unknown_origin: u64,
 }
 
 /// How alerts are told.
@@ -106,10 +109,14 @@ impl Agent {
         let mut inside = Vec::new();
         for process in found {
             let (pid, path) = (process.process.pid, process.cgroup.clone());
-            match self.containers.identify(0, path, pid, true) {
-                None => self.fates.no_container += 1,
-                Some(_) if !process.executed_inside => self.fates.set_up += 1,
-                Some(container) => inside.push((container, process)),
+            let Some(container) = self.containers.identify(0, path, pid, true) else {
+                self.fates.no_container += 1;
+                continue;
+            };
+            match process.origin {
+                Origin::Container => inside.push((container, process)),
+                Origin::Host => self.fates.set_up += 1,
+                Origin::Unknown => self.fates.unknown_origin += 1,
             }
         }
         inside

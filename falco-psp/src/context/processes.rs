@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
 
 use falco_psp_common::record::namespace;
 use procfs::process::Status;
@@ -21,9 +21,19 @@ pub struct Found {
     pub namespaces: [u32; namespace::COUNT],
     /// The path of its control group.
     pub cgroup: Option<String>,
-    /// Whether the running program is a file of the process's own root: then it was executed in
-    /// there, and is not a runtime that sets the container up.
-    pub executed_inside: bool,
+    /// Where the running program comes from.
+    pub origin: Origin,
+}
+
+/// Where the program comes from that a process of a container runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It is a file of the container: the workload's.
+    Container,
+    /// It is a file of the host: a runtime that sets the container up.
+    Host,
+    /// It is no file of either any more, or never was one.
+    Unknown,
 }
 
 /// All processes that may be in a container, because they see other mounts or process ids than
@@ -102,7 +112,7 @@ fn read(pid: u32) -> Option<Found> {
         gained_privileges: false,
     };
     Some(Found {
-        executed_inside: is_executed_inside(pid),
+        origin: origin(pid),
         namespaces: host::namespaces(pid),
         cgroup: cgroup::path_of_proc(&text).map(str::to_owned),
         process,
@@ -136,21 +146,23 @@ pub fn arguments(pid: u32) -> Option<Vec<String>> {
     )
 }
 
-fn is_executed_inside(pid: u32) -> bool {
+fn origin(pid: u32) -> Origin {
     let program = format!("/proc/{pid}/exe");
-    let Ok(path) = fs::read_link(&program) else {
-        return false;
-    };
-    let Ok(running) = fs::metadata(&program) else {
-        return false;
+    let (Ok(path), Ok(running)) = (fs::read_link(&program), fs::metadata(&program)) else {
+        return Origin::Unknown;
     };
     let path = path.strip_prefix("/").unwrap_or(&path);
-    let inside = Path::new("/proc")
-        .join(pid.to_string())
-        .join("root")
-        .join(path);
-    fs::metadata(inside)
-        .is_ok_and(|inside| (inside.dev(), inside.ino()) == (running.dev(), running.ino()))
+    let is_in = |root: PathBuf| {
+        fs::metadata(root.join(path))
+            .is_ok_and(|file| (file.dev(), file.ino()) == (running.dev(), running.ino()))
+    };
+    if is_in(format!("/proc/{pid}/root").into()) {
+        Origin::Container
+    } else if is_in("/proc/1/root".into()) || is_in("/".into()) {
+        Origin::Host
+    } else {
+        Origin::Unknown
+    }
 }
 
 /// How many programs are remembered.
@@ -212,7 +224,7 @@ mod tests {
     fn reads_this_process() {
         let found = read(std::process::id()).unwrap();
         assert_eq!(found.process.pid, std::process::id());
-        assert!(found.executed_inside);
+        assert_eq!(found.origin, Origin::Container);
         assert!(
             found
                 .process

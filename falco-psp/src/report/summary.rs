@@ -128,6 +128,13 @@ impl Summary<'_> {
                 "unknown: {count} processes of containers could not be read"
             )?;
         }
+        if self.fates.unknown_origin > 0 {
+            writeln!(
+                text,
+                "unknown: {} processes that ran before run a program that is in no file; not judged",
+                self.fates.unknown_origin
+            )?;
+        }
         let lost: u64 = self.ledger.iter().map(|(_, counts)| counts.lost()).sum();
         if lost > 0 {
             writeln!(
@@ -156,6 +163,7 @@ impl Summary<'_> {
             sandbox,
             undecodable,
             unreadable: _,
+            unknown_origin: _,
         } = self.fates;
         writeln!(
             text,

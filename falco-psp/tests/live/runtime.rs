@@ -152,3 +152,21 @@ fn capabilities_in_a_user_namespace_of_its_own_are_no_violation() -> Result<()> 
     assert!(found.is_empty(), "{:#?}\n{}", ended.alerts, ended.messages);
     Ok(())
 }
+
+#[test]
+fn a_program_that_is_in_no_file_and_ran_before_is_told_as_unknown() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    let bundle = Bundle::benign()?.program(workload()?, WORKLOAD, 0o755)?;
+    let container = Container::start(bundle.args(&[WORKLOAD, "from-memory", "sleep"]))?;
+    let agent = Agent::start(RESTRICTED, &["--duration", "1s"])?;
+    let ended = agent.wait()?;
+    assert!(
+        ended.messages.contains("unknown: 1 processes"),
+        "{}",
+        ended.messages
+    );
+    drop(container);
+    Ok(())
+}

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use falco_psp::cli::{Cli, Command};
+use falco_psp::watch::WatchError;
 use falco_psp::{doctor, watch};
 use tracing::level_filters::LevelFilter;
 
@@ -30,7 +31,11 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("falco-psp: {error:#}");
+            // What is wrong with a file begins with the file's name.
+            match error.downcast_ref() {
+                Some(WatchError::Policy(_)) => eprintln!("{error}"),
+                _ => eprintln!("falco-psp: {error:#}"),
+            }
             ExitCode::from(ERROR)
         }
     }

@@ -43,23 +43,23 @@ pub enum WatchError {
     #[error("falco-psp made rules that it cannot load; please report this:\n{}", lines(.0))]
     Rules(Vec<Diagnostic>),
     /// The rules cannot be saved.
-    #[error("cannot write {}: {source}; name a file in a directory that exists", .path.display())]
+    #[error("cannot write {}: {why}; name a file in a directory that exists", .path.display())]
     Save {
         /// Where.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
     /// System calls cannot be observed.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The system refuses something that it gives every process.
-    #[error("cannot {what}: {source}")]
+    #[error("cannot {what}: {why}")]
     System {
         /// What.
         what: &'static str,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
@@ -126,9 +126,9 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
         eprintln!("{warning}");
     }
     if let Some(path) = &options.psp_save {
-        fs::write(path, &prepared.text).map_err(|source| WatchError::Save {
+        fs::write(path, &prepared.text).map_err(|why| WatchError::Save {
             path: path.clone(),
-            source,
+            why,
         })?;
     }
     let Prepared {
@@ -138,7 +138,7 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
         scope,
         ..
     } = prepared;
-    let system = |what| move |source| WatchError::System { what, source };
+    let system = |what| move |why| WatchError::System { what, why };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for Ctrl-C"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
 

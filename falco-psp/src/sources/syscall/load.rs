@@ -37,22 +37,22 @@ pub enum LoadError {
     NotPermitted(Vec<&'static str>),
     /// No BTF.
     #[error(
-        "cannot read {path}: {source}; the kernel must be built with CONFIG_DEBUG_INFO_BTF, as \
+        "cannot read {path}: {why}; the kernel must be built with CONFIG_DEBUG_INFO_BTF, as \
          those of all current distributions are"
     )]
     NoBtf {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
     /// BTF that makes no sense.
-    #[error("{path} is unusable: {source}")]
+    #[error("{path} is unusable: {why}")]
     BadBtf {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: BtfError,
+        why: BtfError,
     },
     /// Members that nothing works without.
     #[error("this kernel has no {}; falco-psp does not know its layout: please report it", .0.join(", "))]
@@ -65,24 +65,24 @@ pub enum LoadError {
     HostNamespaces(String),
     /// The object file was refused.
     #[error("cannot load the kernel object: {0}")]
-    Object(#[from] aya::EbpfError),
+    Object(aya::EbpfError),
     /// A map is not there or not of the right kind.
-    #[error("the kernel object has no usable map {name}: {source}")]
+    #[error("the kernel object has no usable map {name}: {why}")]
     Map {
         /// Its name.
         name: &'static str,
         /// Why.
-        source: aya::maps::MapError,
+        why: aya::maps::MapError,
     },
     /// The kernel refused a program.
-    #[error("the kernel refuses program {program} at {hook}: {source}")]
+    #[error("the kernel refuses program {program} at {hook}: {why}")]
     Program {
         /// Its name.
         program: &'static str,
         /// Where it should go.
         hook: &'static str,
         /// Why.
-        source: ProgramError,
+        why: ProgramError,
     },
     /// The ring cannot be waited for.
     #[error("cannot wait for the ring: {0}")]
@@ -177,13 +177,13 @@ pub fn missing_rights() -> Vec<&'static str> {
 /// # Errors
 /// [`LoadError::NoBtf`] and [`LoadError::BadBtf`].
 pub fn kernel_btf(path: &Path) -> Result<Btf, LoadError> {
-    let data = fs::read(path).map_err(|source| LoadError::NoBtf {
+    let data = fs::read(path).map_err(|why| LoadError::NoBtf {
         path: path.to_owned(),
-        source,
+        why,
     })?;
-    Btf::parse(&data).map_err(|source| LoadError::BadBtf {
+    Btf::parse(&data).map_err(|why| LoadError::BadBtf {
         path: path.to_owned(),
-        source,
+        why,
     })
 }
 
@@ -226,13 +226,14 @@ impl KernelSide {
             .override_global("SETTINGS", &settings[..], true)
             .override_global("CALLS", &table[..], true)
             .map_max_entries("RING", options.ring_bytes)
-            .load(object)?;
+            .load(object)
+            .map_err(LoadError::Object)?;
 
         let mut hooks = Vec::new();
         let types = KernelBtf::from_sys_fs().map_err(|error| LoadError::Program {
             program: "exec",
             hook: "sched_process_exec",
-            source: error.into(),
+            why: error.into(),
         })?;
         for hook in HOOKS {
             let needed = match hook.program {
@@ -303,10 +304,10 @@ fn start_logger(ebpf: &mut Ebpf) -> Option<Logger> {
 }
 
 fn attach(ebpf: &mut Ebpf, hook: &Hook, types: &KernelBtf) -> Result<(), LoadError> {
-    let failed = |source| LoadError::Program {
+    let failed = |why| LoadError::Program {
         program: hook.program,
         hook: hook.tracepoint,
-        source,
+        why,
     };
     let program = ebpf
         .program_mut(hook.program)
@@ -323,11 +324,11 @@ where
 {
     let map = ebpf.take_map(name).ok_or(LoadError::Map {
         name,
-        source: aya::maps::MapError::InvalidName {
+        why: aya::maps::MapError::InvalidName {
             name: name.to_owned(),
         },
     })?;
-    M::try_from(map).map_err(|source| LoadError::Map { name, source })
+    M::try_from(map).map_err(|why| LoadError::Map { name, why })
 }
 
 /// Before Linux 5.11, maps count as locked memory, whose usual limit is too low.

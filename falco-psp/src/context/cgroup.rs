@@ -6,6 +6,7 @@
 //! and podman's own, and plain runc's or crun's, whose containers have any name: there the
 //! runtime's state directory tells.
 
+use std::fs;
 use std::path::Path;
 
 /// A container as its control group names it.
@@ -111,14 +112,26 @@ fn is_uid(text: &str) -> bool {
 }
 
 /// Where runtimes keep the state of the containers that they know by any name.
-const STATE_DIRECTORIES: [&str; 2] = ["/run/runc", "/run/crun"];
+const STATE_DIRECTORIES: [&str; 2] = ["run/runc", "run/crun"];
+/// The same for containerd, whose `ctr` takes any name: below it is a directory a namespace.
+const CONTAINERD_TASKS: &str = "run/containerd/io.containerd.runtime.v2.task";
 
-/// Whether runc or crun knows a container of this name.
+/// Whether a runtime knows a container of this name.
 pub fn is_known_to_runtime(name: &str) -> bool {
-    !matches!(name, "." | "..")
-        && STATE_DIRECTORIES
-            .iter()
-            .any(|directory| Path::new(directory).join(name).is_dir())
+    is_known_below(Path::new("/"), name)
+}
+
+fn is_known_below(root: &Path, name: &str) -> bool {
+    if matches!(name, "." | "..") {
+        return false;
+    }
+    let namespaces = fs::read_dir(root.join(CONTAINERD_TASKS));
+    let namespaces = namespaces.into_iter().flatten().flatten();
+    STATE_DIRECTORIES
+        .iter()
+        .map(|directory| root.join(directory))
+        .chain(namespaces.map(|entry| entry.path()))
+        .any(|directory| directory.join(name).is_dir())
 }
 
 /// The path in the text of a `/proc/PID/cgroup` that tells most: that of the unified hierarchy,
@@ -253,6 +266,27 @@ mod tests {
             None
         );
         assert_eq!(found(&format!("/x/crio-conmon-{ID}.scope")), None);
+    }
+
+    #[test]
+    fn runtimes_are_asked_for_names_of_any_form() {
+        let root = tempfile::tempdir().unwrap();
+        for state in [
+            "run/runc/a",
+            "run/crun/b",
+            "run/containerd/io.containerd.runtime.v2.task/default/c",
+        ] {
+            fs::create_dir_all(root.path().join(state)).unwrap();
+        }
+        for (name, known) in [
+            ("a", true),
+            ("b", true),
+            ("c", true),
+            ("d", false),
+            ("..", false),
+        ] {
+            assert_eq!(is_known_below(root.path(), name), known, "{name}");
+        }
     }
 
     #[test]

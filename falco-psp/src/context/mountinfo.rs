@@ -9,6 +9,8 @@ use std::io;
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// Id of the mount: no two mounts of the machine have the same one at a time.
+    pub id: u64,
     /// Device of the file system, `major:minor`.
     pub device: String,
     /// The directory of the file system that is mounted.
@@ -40,7 +42,7 @@ pub fn parse(table: &[u8]) -> Vec<Mount> {
 fn line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let mut field = || fields.next();
-    let (_id, _parent) = (field()?, field()?);
+    let (id, _parent) = (field()?, field()?);
     let (device, root, mount_point, options) = (field()?, field()?, field()?, field()?);
     // Optional fields end with a dash.
     while field()? != b"-" {}
@@ -52,6 +54,7 @@ fn line(line: &[u8]) -> Option<Mount> {
             .any(|option| option == b"ro")
     };
     Some(Mount {
+        id: std::str::from_utf8(id).ok()?.parse().ok()?,
         device: text(device),
         root: text(&unescape(root)),
         mount_point: text(&unescape(mount_point)),
@@ -104,6 +107,7 @@ mod tests {
         assert_eq!(
             mounts[0],
             Mount {
+                id: 367,
                 device: "254:0".to_owned(),
                 root: "/etc".to_owned(),
                 mount_point: "/host/etc".to_owned(),

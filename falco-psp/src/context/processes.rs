@@ -3,13 +3,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
 use falco_psp_common::record::namespace;
 use procfs::process::Status;
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
-use super::{cgroup, host};
+use super::{cgroup, host, mountinfo};
 use crate::event::{Capabilities, Ids, Process};
 
 /// A process found in `/proc`.
@@ -28,11 +27,11 @@ pub struct Found {
 /// Where the program comes from that a process of a container runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It is a file of the container: the workload's.
+    /// It was loaded from a mount of the container: the workload's.
     Container,
-    /// It is a file of the host: a runtime that sets the container up.
+    /// It was loaded from a mount of the host: a runtime that sets the container up.
     Host,
-    /// It is no file of either any more, or never was one.
+    /// No mount of either holds it.
     Unknown,
 }
 
@@ -146,19 +145,24 @@ pub fn arguments(pid: u32) -> Option<Vec<String>> {
     )
 }
 
+/// Compares the mount that the running program was opened on with the mounts of the container and
+/// of the host: what the kernel side does for events.
 fn origin(pid: u32) -> Origin {
+    // A link that leads to the file itself, also if it has been deleted or renamed.
     let program = format!("/proc/{pid}/exe");
-    let (Ok(path), Ok(running)) = (fs::read_link(&program), fs::metadata(&program)) else {
+    let wanted = StatxFlags::MNT_ID;
+    let Ok(file) = statx(CWD, &program, AtFlags::empty(), wanted) else {
         return Origin::Unknown;
     };
-    let path = path.strip_prefix("/").unwrap_or(&path);
-    let is_in = |root: PathBuf| {
-        fs::metadata(root.join(path))
-            .is_ok_and(|file| (file.dev(), file.ino()) == (running.dev(), running.ino()))
+    if file.stx_mask & wanted.bits() == 0 {
+        return Origin::Unknown;
+    }
+    let is_mount_of = |pid: u32| {
+        mountinfo::read(pid).is_ok_and(|table| table.iter().any(|m| m.id == file.stx_mnt_id))
     };
-    if is_in(format!("/proc/{pid}/root").into()) {
+    if is_mount_of(pid) {
         Origin::Container
-    } else if is_in("/proc/1/root".into()) || is_in("/".into()) {
+    } else if is_mount_of(1) || is_mount_of(std::process::id()) {
         Origin::Host
     } else {
         Origin::Unknown

@@ -47,15 +47,12 @@ pub mod flags {
     pub const NO_NEW_PRIVS: u16 = 1 << 0;
     /// The kernel ran the program in secure-execution mode (`linux_binprm.secureexec`).
     pub const SECURE_EXEC: u16 = 1 << 1;
-    /// The task, or an ancestor of it, has executed a program inside a container that no mount of
-    /// any namespace holds (a memfd, for example).
-    pub const EXECUTED_INSIDE: u16 = 1 << 2;
     /// The task has more supplementary groups than the record.
-    pub const GROUPS_CUT: u16 = 1 << 3;
+    pub const GROUPS_CUT: u16 = 1 << 2;
     /// The argument list is longer than the record's.
-    pub const ARGUMENTS_CUT: u16 = 1 << 4;
-    /// The facts of `NO_NEW_PRIVS` could not be read on this kernel.
-    pub const NO_NEW_PRIVS_UNKNOWN: u16 = 1 << 5;
+    pub const ARGUMENTS_CUT: u16 = 1 << 3;
+    /// Whether `NO_NEW_PRIVS` holds could not be read on this kernel.
+    pub const NO_NEW_PRIVS_UNKNOWN: u16 = 1 << 4;
 }
 
 /// Index of a namespace in [`Fixed::namespaces`].
@@ -177,9 +174,11 @@ pub struct Fixed {
     pub ids: [u32; id::COUNT],
     /// Inode numbers of the namespaces, see [`namespace`].
     pub namespaces: [u32; namespace::COUNT],
-    /// Inode number of the mount namespace that the running program was loaded from; 0 if no
-    /// mount of any namespace holds it.
+    /// Inode number of the mount namespace that the running program was loaded from, or executed
+    /// in where no mount holds it (a memfd, for example); 0 if that is not known.
     pub program_mnt_ns: u32,
+    /// Inode number of the parent's mount namespace; 0 if it is not known.
+    pub parent_mnt_ns: u32,
     /// 0 off, 1 strict, 2 filter.
     pub seccomp_mode: u32,
     /// [`Kind`] as a number.
@@ -189,13 +188,13 @@ pub struct Fixed {
     /// Lengths of the tails in bytes, see [`tail`].
     pub tails: [u16; tail::COUNT],
     /// Nothing: rounds the size up to a multiple of 8.
-    pub padding: [u16; 3],
+    pub padding: [u16; 5],
     /// The task's short name.
     pub comm: [u8; 16],
 }
 
 /// Size of [`Fixed`] in bytes.
-pub const FIXED_SIZE: usize = 208;
+pub const FIXED_SIZE: usize = 216;
 const _: () = assert!(size_of::<Fixed>() == FIXED_SIZE && align_of::<Fixed>() == 8);
 
 /// Size of the longest record.

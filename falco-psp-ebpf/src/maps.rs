@@ -46,10 +46,19 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 pub(crate) static POSTURES: LruPerCpuHashMap<u64, u64> =
     LruPerCpuHashMap::with_max_entries(32_768, 0);
 
-/// Process id → start time of the processes that executed, inside a container, a program which no
-/// mount holds.
+/// Process id → the exec of a program that no mount holds.
 #[map]
-pub(crate) static EXECUTED_INSIDE: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4_096, 0);
+pub(crate) static UNMOUNTED: LruHashMap<u32, Unmounted> = LruHashMap::with_max_entries(4_096, 0);
+
+/// A process that runs a program which no mount holds.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Unmounted {
+    /// When the process started: tells it from a later one of the same id.
+    pub(crate) start_ns: u64,
+    /// The mount namespace that it executed the program in.
+    pub(crate) mnt_ns: u64,
+}
 
 /// One number: 1 while the reader of the ring sleeps and has to be woken.
 #[map]

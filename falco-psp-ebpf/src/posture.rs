@@ -55,6 +55,7 @@ impl Posture {
             u64::from(fixed.kind) << 48 | u64::from(fixed.flags) << 32 | u64::from(fixed.call),
         );
         posture.add(fixed.result.cast_unsigned());
+        posture.add(u64::from(fixed.parent_mnt_ns));
         posture
     }
 

@@ -4,13 +4,13 @@ use aya_ebpf::helpers::{bpf_get_current_comm, generated::bpf_get_current_task};
 use falco_psp_common::record::{Fixed, MAX_CGROUP_LEVELS, MAX_CGROUP_NAME, flags, namespace, tail};
 
 use crate::{
-    maps::EXECUTED_INSIDE,
+    maps::{UNMOUNTED, Unmounted},
     offset,
     read::{Address, follow, read},
     scratch::{Memory, Tails},
 };
 
-/// How many ancestors are asked whether they executed a program inside the container.
+/// How many ancestors are asked for the program that they executed.
 const MAX_ANCESTORS: usize = 8;
 
 /// The current task, with what every decision needs.
@@ -73,6 +73,10 @@ impl Task {
             None => fixed.flags |= flags::NO_NEW_PRIVS_UNKNOWN,
         }
         fixed.program_mnt_ns = self.program_mnt_ns();
+        fixed.parent_mnt_ns = follow(parent, offset!(task_nsproxy))
+            .and_then(|nsproxy| follow(nsproxy, offset!(nsproxy_mnt_ns)))
+            .and_then(|mnt_ns| read(mnt_ns, offset!(mnt_ns_inum)))
+            .unwrap_or(0);
         fixed.cgroup_id = self
             .cgroup()
             .and_then(|node| read(node, offset!(kernfs_id)))
@@ -170,36 +174,42 @@ impl Task {
         Some((info + u64::from(offset!(group_info_gid)), count))
     }
 
-    /// Remembers that this process executed a program inside the container, so that its children
-    /// are known by it.
+    /// Remembers that this process executed here a program which no mount holds, so that its
+    /// children, who run the same, are known by it.
     #[inline(always)]
-    pub(crate) fn remember_executed_inside(&self, fixed: &Fixed) {
-        let _ = EXECUTED_INSIDE.insert(&fixed.pid, &fixed.start_ns, 0);
+    pub(crate) fn remember_unmounted(&self, fixed: &Fixed) {
+        let unmounted = Unmounted {
+            start_ns: fixed.start_ns,
+            mnt_ns: u64::from(self.mnt_ns),
+        };
+        // Failing costs the events of that process: they cannot be told from a runtime's work.
+        let _ = UNMOUNTED.insert(&fixed.pid, &unmounted, 0);
     }
 
-    /// Whether the process or one of its ancestors is remembered so.
+    /// The mount namespace in which the process, or the nearest ancestor that did, executed a
+    /// program which no mount holds; 0 if none is remembered.
     #[inline(always)]
-    pub(crate) fn executed_inside(&self) -> bool {
+    pub(crate) fn unmounted_program_mnt_ns(&self) -> u32 {
         let mut task = self.address;
         for _ in 0..MAX_ANCESTORS {
             let Some(leader) = follow(task, offset!(task_group_leader)) else {
-                return false;
+                return 0;
             };
             let Some(pid) = read::<u32>(leader, offset!(task_tgid)) else {
-                return false;
+                return 0;
             };
-            if let Some(start) = EXECUTED_INSIDE.get_ptr(&pid) {
-                // SAFETY: a map value of 8 aligned bytes that lives as long as the program.
-                let start = unsafe { *start };
-                if read::<u64>(leader, offset!(task_start_boottime)) == Some(start) {
-                    return true;
+            if let Some(unmounted) = UNMOUNTED.get_ptr(&pid) {
+                // SAFETY: a map value, aligned, that lives as long as the program runs.
+                let unmounted = unsafe { *unmounted };
+                if read(leader, offset!(task_start_boottime)) == Some(unmounted.start_ns) {
+                    return unmounted.mnt_ns as u32;
                 }
             }
             match follow(task, offset!(task_real_parent)) {
                 Some(parent) => task = parent,
-                None => return false,
+                None => return 0,
             }
         }
-        false
+        0
     }
 }

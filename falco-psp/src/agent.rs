@@ -1,6 +1,7 @@
 //! The agent: takes events from their source, adds what surrounds them, has the rules judge them
 //! and tells what they find. It owns all that changes while it runs.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
@@ -107,18 +108,29 @@ impl Agent {
     pub fn scan(&mut self) -> Vec<(ContainerRef, Found)> {
         let found = processes::scan(self.host_mnt_ns, &mut self.fates.unreadable);
         let mut inside = Vec::new();
+        let mut others = HashMap::new();
         for process in found {
             let (pid, path) = (process.process.pid, process.cgroup.clone());
-            let Some(container) = self.containers.identify(0, path, pid, true) else {
-                self.fates.no_container += 1;
-                continue;
-            };
-            match process.origin {
-                Origin::Container => inside.push((container, process)),
-                Origin::Host => self.fates.set_up += 1,
-                Origin::Unknown => self.fates.unknown_origin += 1,
+            match self.containers.identify(0, path, pid, true) {
+                Some(container) => inside.push((container, process)),
+                None => {
+                    self.fates.no_container += 1;
+                    others.insert(pid, process.namespaces[namespace::MNT]);
+                }
             }
         }
+        inside.retain(|(_, found)| {
+            // As for events: a runtime may have other mounts than the host, and shares them with
+            // its parent until it enters the container's.
+            let parent_mnt_ns = others.get(&found.process.parent_pid);
+            let is_entering = parent_mnt_ns == Some(&found.namespaces[namespace::MNT]);
+            match found.origin {
+                Origin::Container if !is_entering => return true,
+                Origin::Container | Origin::Host => self.fates.set_up += 1,
+                Origin::Unknown => self.fates.unknown_origin += 1,
+            }
+            false
+        });
         inside
     }
 
@@ -235,18 +247,26 @@ impl Agent {
         self.stdout.finish()
     }
 
-    /// A runtime sets a container up inside the container's own namespaces. What tells its work
-    /// from the workload's is where the running program came from: the workload's was loaded from
-    /// a mount of the container.
-    fn is_workload(&self, record: &Record<'_>, container: &ContainerRef) -> bool {
-        let program = record.fixed.program_mnt_ns;
-        if program == 0 {
-            // No mount holds the program: it was executed inside, or by the runtime before it
-            // entered.
-            return record.kind == Kind::Exec || record.has(flags::EXECUTED_INSIDE);
-        }
+    /// A runtime sets a container up from inside its control group and namespaces. What tells its
+    /// work from the workload's is where the running program came from: the workload's was loaded
+    /// from the mounts that the workload sees.
+    fn is_workload(&mut self, record: &Record<'_>, container: &ContainerRef) -> bool {
+        let (program, mnt_ns) = (record.fixed.program_mnt_ns, record.mnt_ns());
         let tracked = self.containers.get(&container.id);
-        program == record.mnt_ns() || tracked.is_some_and(|tracked| tracked.executed_in(program))
+        let executed_in = |ns| tracked.is_some_and(|tracked| tracked.executed_in(ns));
+        if program == 0 || (program != mnt_ns && !executed_in(program)) {
+            return false;
+        }
+        if executed_in(mnt_ns) {
+            return true;
+        }
+        // A runtime may itself have other mounts than the host. Before it enters the container's
+        // it shares them with its parent, which is not in the container.
+        record.fixed.parent_mnt_ns != mnt_ns
+            || self
+                .containers
+                .identify(0, None, record.fixed.parent_pid, false)
+                .is_some_and(|parent| parent.id == container.id)
     }
 
     /// Learns of a container at its first process, and judges it as a whole.

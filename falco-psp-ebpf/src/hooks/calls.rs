@@ -86,10 +86,10 @@ fn record(task: &Task, kind: Kind, registers: Address, scratch: &mut Scratch) ->
     // SAFETY: the helper has no requirements.
     scratch.fixed.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     scratch.fixed.kind = kind as u16;
-    scratch.fixed.padding = [0; 3];
+    scratch.fixed.padding = [0; 5];
     task.fill(&mut scratch.fixed)?;
-    if scratch.fixed.program_mnt_ns == 0 && task.executed_inside() {
-        scratch.fixed.flags |= flags::EXECUTED_INSIDE;
+    if scratch.fixed.program_mnt_ns == 0 {
+        scratch.fixed.program_mnt_ns = task.unmounted_program_mnt_ns();
     }
     let (gids, groups) = task.groups()?;
     if groups as usize > MAX_GROUPS {

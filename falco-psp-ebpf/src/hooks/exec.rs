@@ -62,11 +62,12 @@ fn record(task: &Task, binprm: Address, scratch: &mut Scratch) -> Option<()> {
     scratch.fixed.kind = Kind::Exec as u16;
     scratch.fixed.call = 0;
     scratch.fixed.result = 0;
-    scratch.fixed.padding = [0; 3];
+    scratch.fixed.padding = [0; 5];
     task.fill(&mut scratch.fixed)?;
     scratch.fixed.flags |= secure_exec(binprm);
     if scratch.fixed.program_mnt_ns == 0 {
-        task.remember_executed_inside(&scratch.fixed);
+        task.remember_unmounted(&scratch.fixed);
+        scratch.fixed.program_mnt_ns = task.mnt_ns;
     }
     let (gids, groups) = task.groups()?;
     if groups as usize > MAX_GROUPS {

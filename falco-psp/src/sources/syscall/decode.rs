@@ -215,6 +215,7 @@ fn decode_fixed(head: &mut &[u8]) -> Fixed {
         ids: std::array::from_fn(|_| head.get_u32_ne()),
         namespaces: std::array::from_fn(|_| head.get_u32_ne()),
         program_mnt_ns: head.get_u32_ne(),
+        parent_mnt_ns: head.get_u32_ne(),
         seccomp_mode: head.get_u32_ne(),
         kind: head.get_u16_ne(),
         flags: head.get_u16_ne(),

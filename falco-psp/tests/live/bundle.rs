@@ -41,6 +41,7 @@ pub(crate) struct Bundle {
     folder: TempDir,
     config: Value,
     id: Id,
+    mounts_of_its_own: bool,
 }
 
 impl Bundle {
@@ -53,7 +54,12 @@ impl Bundle {
         make_rootfs(&folder.path().join("rootfs"))?;
         let id = Id::next();
         let config = runc_spec(folder.path())?;
-        let mut bundle = Self { folder, config, id };
+        let mut bundle = Self {
+            folder,
+            config,
+            id,
+            mounts_of_its_own: false,
+        };
         let process = &mut bundle.config["process"];
         process["terminal"] = json!(false);
         if let Some(process) = process.as_object_mut() {
@@ -139,6 +145,17 @@ impl Bundle {
     pub(crate) fn read_only_root(mut self, read_only: bool) -> Self {
         self.config["root"]["readonly"] = json!(read_only);
         self
+    }
+
+    /// The runtime has a mount namespace of its own, as that of a service or of a nested cluster.
+    pub(crate) fn runtime_with_mounts_of_its_own(mut self) -> Self {
+        self.mounts_of_its_own = true;
+        self
+    }
+
+    /// Whether the runtime shall have a mount namespace of its own.
+    pub(crate) fn has_runtime_with_mounts_of_its_own(&self) -> bool {
+        self.mounts_of_its_own
     }
 
     /// Privileged, as containerd writes it: all capabilities that the host can give, all devices,

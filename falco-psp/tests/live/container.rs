@@ -134,7 +134,13 @@ impl Drop for Container {
 }
 
 fn runc_run(bundle: &Bundle) -> Command {
-    let mut runc = Command::new("runc");
+    let mut runc = if bundle.has_runtime_with_mounts_of_its_own() {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--", "runc"]);
+        unshare
+    } else {
+        Command::new("runc")
+    };
     runc.args(["run", "--bundle"]).arg(bundle.folder());
     runc
 }

@@ -84,6 +84,19 @@ const FIXTURES: &[Fixture] = &[
         controls: &["hostIPC"],
     },
     Fixture {
+        name: "benign, by a runtime with mounts of its own",
+        bundle: || Ok(Bundle::benign()?.runtime_with_mounts_of_its_own()),
+        controls: &[],
+    },
+    Fixture {
+        name: "root, by a runtime with mounts of its own",
+        bundle: || {
+            let bundle = Bundle::benign()?.user(0, 0, &[1000]);
+            Ok(bundle.runtime_with_mounts_of_its_own())
+        },
+        controls: &["runAsUser"],
+    },
+    Fixture {
         name: "hostNetwork",
         bundle: || Ok(Bundle::benign()?.host_namespace("network")),
         controls: &["hostNetwork"],

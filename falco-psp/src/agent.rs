@@ -404,3 +404,77 @@ fn epoch_ns(boot_ns: u64) -> u64 {
     let boot_now = clock_ns(ClockId::Boottime);
     now_ns().saturating_sub(boot_now.saturating_sub(boot_ns))
 }
+
+#[cfg(test)]
+mod tests {
+    use falco_psp_common::record::FIXED_SIZE;
+
+    use super::*;
+
+    const HOST: u32 = 1;
+    const RUNTIME: u32 = 2;
+    const POD: u32 = 3;
+    const NESTED: u32 = 4;
+
+    fn agent() -> Agent {
+        let telling = Telling {
+            format: Format::Text,
+            all: false,
+        };
+        let host = HostNamespaces([HOST; namespace::COUNT]);
+        Agent::new(RuleSet::default(), telling, host).unwrap()
+    }
+
+    /// Whether a process with these mount namespaces is the workload's: its own, that of its
+    /// program, and that of its parent, which is in no container.
+    fn is_workload(agent: &mut Agent, own: u32, program: u32, parent: u32) -> bool {
+        let bytes = [0; FIXED_SIZE];
+        let mut record = Record::decode_fixed_only(&bytes);
+        record.fixed.namespaces[namespace::MNT] = own;
+        record.fixed.program_mnt_ns = program;
+        record.fixed.parent_mnt_ns = parent;
+        record.fixed.parent_pid = std::process::id();
+        let container = ContainerRef {
+            id: "c".to_owned(),
+            pod_uid: None,
+        };
+        agent.is_workload(&record, &container)
+    }
+
+    #[test]
+    fn the_workload_is_told_from_the_runtime_by_where_its_program_is_from() {
+        let mut agent = agent();
+        // The runtime before and after it has entered the container's mounts.
+        assert!(!is_workload(&mut agent, POD, HOST, HOST));
+        assert!(!is_workload(&mut agent, POD, RUNTIME, RUNTIME));
+        assert!(!is_workload(&mut agent, POD, 0, HOST));
+        // The same where it has other mounts than the host: its own program is from these.
+        assert!(!is_workload(&mut agent, RUNTIME, RUNTIME, RUNTIME));
+        // The container's first program.
+        assert!(is_workload(&mut agent, POD, POD, HOST));
+        assert!(is_workload(&mut agent, POD, POD, RUNTIME));
+    }
+
+    #[test]
+    fn what_a_workload_does_in_further_namespaces_is_its_own() {
+        let mut agent = agent();
+        assert!(!is_workload(&mut agent, NESTED, POD, POD));
+        let process = Arc::new(Process::default());
+        let container = ContainerRef {
+            id: "c".to_owned(),
+            pod_uid: None,
+        };
+        agent.containers.start(&Sighting {
+            container: &container,
+            cgroup: None,
+            process: &process,
+            namespaces: &[POD; namespace::COUNT],
+        });
+        agent.containers.executed("c", POD);
+        assert!(is_workload(&mut agent, NESTED, POD, POD));
+        assert!(is_workload(&mut agent, NESTED, NESTED, POD));
+        // A child of one that is known needs no other parent.
+        assert!(is_workload(&mut agent, POD, POD, POD));
+        assert!(!is_workload(&mut agent, POD, HOST, HOST));
+    }
+}

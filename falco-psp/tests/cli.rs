@@ -1,0 +1,277 @@
+//! The program as its user meets it: what it says and the code it ends with, when all is well and
+//! when something is not.
+
+#![expect(clippy::unwrap_used, reason = "a test says best where it failed")]
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What a run left.
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn run(arguments: &[&str]) -> Ended {
+    ended(Command::new(env!("CARGO_BIN_EXE_falco-psp")).args(arguments))
+}
+
+fn ended(command: &mut Command) -> Ended {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn example(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    path.join(name).to_str().unwrap().to_owned()
+}
+
+/// A folder with a file of this text, and the file's path.
+fn file(text: impl AsRef<[u8]>) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.yaml");
+    fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (folder, path)
+}
+
+/// An error: code 1, nothing on standard output, no panic, and these words.
+fn assert_error(ended: &Ended, words: &[&str]) {
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    for word in words {
+        assert!(
+            ended.stderr.contains(word),
+            "no `{word}` in: {}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn wrong_usage_is_an_error_and_not_a_violation() {
+    let policy = example("restricted.yaml");
+    assert_error(&run(&[]), &["--psp <FILE>"]);
+    assert_error(&run(&["--psp-save", "/tmp/x"]), &["--psp <FILE>"]);
+    assert_error(&run(&["--psp_save", "/tmp/x"]), &["--psp <FILE>"]);
+    assert_error(&run(&["--what"]), &["--what"]);
+    assert_error(&run(&["convert"]), &["<POLICY>"]);
+    assert_error(
+        &run(&["--psp", &policy, "--duration", "soon"]),
+        &["soon", "10s"],
+    );
+    assert_error(
+        &run(&["--psp", &policy, "--ring-size", "1000"]),
+        &["power of two"],
+    );
+}
+
+#[test]
+fn help_tells_every_option_and_succeeds() {
+    let help = run(&["--help"]);
+    assert_eq!(help.code, Some(0));
+    for option in [
+        "--psp <FILE>",
+        "--psp-save <FILE>",
+        "--json",
+        "--duration <TIME>",
+        "--all",
+        "--btf <FILE>",
+        "--ring-size <KIB>",
+        "--verbose",
+        "convert",
+        "doctor",
+    ] {
+        assert!(help.stdout.contains(option), "{option}");
+    }
+    assert_eq!(run(&["--version"]).code, Some(0));
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_told_before_anything_starts() {
+    let policy = example("restricted.yaml");
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none/rules.yaml");
+    for place in [folder.path(), &missing, Path::new("/proc/version")] {
+        let place = place.to_str().unwrap();
+        let ended = run(&["--psp", &policy, "--psp-save", place, "--duration", "1s"]);
+        assert_error(&ended, &["cannot write", place, "name a file"]);
+        assert!(!ended.stderr.contains("watching"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_policy_that_is_none_is_told_with_its_place() {
+    let whole = fs::read_to_string(example("restricted.yaml")).unwrap();
+    for (text, words) in [
+        (String::new(), &["p.yaml", "error"][..]),
+        ("# nothing\n".to_owned(), &["p.yaml", "error"]),
+        ("a: [".to_owned(), &["p.yaml:1:"]),
+        (
+            "kind: Pod\napiVersion: v1\n".to_owned(),
+            &["p.yaml:1:7: error", "Pod", "PodSecurityPolicy"],
+        ),
+        (
+            whole.replace("hostPID", "hostPid"),
+            &["p.yaml:", "hostPid", "did you mean \"hostPID\"?"],
+        ),
+        (
+            whole.replace("privileged: false", "privileged: [1]"),
+            &["p.yaml:", "privileged"],
+        ),
+        (format!("{whole}---\n{whole}"), &["p.yaml:"]),
+        ("x".repeat(10 << 20), &["p.yaml"]),
+        ("[".repeat(100_000), &["p.yaml"]),
+    ] {
+        let (_folder, path) = file(text);
+        for arguments in [&["convert", &path][..], &["--psp", &path]] {
+            assert_error(&run(arguments), words);
+        }
+    }
+    let (_folder, garbage) = file((0..=255).cycle().take(100_000).collect::<Vec<u8>>());
+    assert_error(&run(&["convert", &garbage]), &["p.yaml"]);
+    assert_error(
+        &run(&["convert", "/nonexistent.yaml"]),
+        &["/nonexistent.yaml", "No such file"],
+    );
+    assert_error(&run(&["convert", "/"]), &["directory"]);
+}
+
+#[test]
+fn all_errors_of_a_policy_are_told_at_once() {
+    let whole = fs::read_to_string(example("restricted.yaml")).unwrap();
+    let broken = whole
+        .replace("hostPID", "hostPid")
+        .replace("hostIPC", "hostIpc");
+    let (_folder, path) = file(broken);
+    let ended = run(&["convert", &path]);
+    assert_error(&ended, &["hostPID", "hostIPC"]);
+    assert!(ended.stderr.lines().count() >= 2, "{}", ended.stderr);
+}
+
+#[test]
+fn converted_rules_load_and_stand_alone_on_standard_output() {
+    for name in ["permissive.yaml", "restricted.yaml"] {
+        let ended = run(&["convert", &example(name)]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{name}");
+        let loaded = falco_psp::rules::load(&name.into(), &ended.stdout);
+        assert!(loaded.is_ok(), "{name}: {loaded:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut convert = Command::new(env!("CARGO_BIN_EXE_falco-psp"))
+        .args(["convert", &example("restricted.yaml")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(convert.stdout.take());
+    let mut said = String::new();
+    convert
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert!(convert.wait().unwrap().success(), "{said}");
+    assert_eq!(said, "");
+}
+
+#[test]
+fn the_doctor_names_every_hook() {
+    let ended = run(&["doctor"]);
+    assert!(matches!(ended.code, Some(0 | 1)));
+    for word in [
+        "kernel object",
+        "rights",
+        "kernel types",
+        "sched_process_exec",
+        "sys_exit",
+    ] {
+        assert!(
+            ended.stdout.contains(word),
+            "no `{word}` in: {}",
+            ended.stdout
+        );
+    }
+    assert_eq!(ended.code == Some(1), ended.stdout.contains("MISSING"));
+}
+
+/// The program as somebody without rights: as oneself, or as nobody where these tests run as root.
+fn as_nobody(arguments: &[&str]) -> (tempfile::TempDir, Command) {
+    let folder = tempfile::tempdir().unwrap();
+    let program: PathBuf = folder.path().join("falco-psp");
+    fs::copy(env!("CARGO_BIN_EXE_falco-psp"), &program).unwrap();
+    for path in [folder.path(), &program] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = Command::new(&program);
+    command.args(arguments).current_dir(folder.path());
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    (folder, command)
+}
+
+/// The example where anybody can read it.
+fn open_example(name: &str) -> (tempfile::TempDir, String) {
+    let (folder, path) = file(fs::read(example(name)).unwrap());
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn without_rights_it_converts_and_says_what_watching_needs() {
+    let (_example, policy) = open_example("restricted.yaml");
+    let (_program, mut convert) = as_nobody(&["convert", &policy]);
+    let converted = ended(&mut convert);
+    assert_eq!(converted.code, Some(0), "{}", converted.stderr);
+    assert!(
+        converted
+            .stdout
+            .contains("- rule: PSP restricted Violation (privileged)")
+    );
+
+    let (_program, mut watch) = as_nobody(&["--psp", &policy, "--duration", "1s"]);
+    assert_error(&ended(&mut watch), &["needs root", "CAP_BPF", "sudo"]);
+
+    let (_program, mut doctor) = as_nobody(&["doctor"]);
+    let doctor = ended(&mut doctor);
+    assert_eq!(doctor.code, Some(1));
+    assert!(
+        doctor.stdout.contains("MISSING  rights"),
+        "{}",
+        doctor.stdout
+    );
+    assert!(
+        doctor.stdout.contains("sched_process_exec"),
+        "{}",
+        doctor.stdout
+    );
+}
+
+#[test]
+fn warnings_go_to_standard_error_and_do_not_stop_it() {
+    let whole = fs::read_to_string(example("restricted.yaml")).unwrap();
+    let (_folder, path) = file(whole.replace("name: restricted", "name: Not a DNS name"));
+    let ended = run(&["convert", &path]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("p.yaml:") && ended.stderr.contains("warning"));
+    assert!(
+        ended
+            .stdout
+            .contains("PSP Not a DNS name Violation (privileged)")
+    );
+}

@@ -44,10 +44,9 @@ fn policy(name: &str, annotations: &str, spec: &str) -> String {
 
 fn load(policy: &str) -> RuleSet {
     let file = Arc::from("p.yaml");
-    let (policy, _) = psp::parse(&file, policy).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let (policy, _) = psp::parse(&file, policy).unwrap();
     let text = convert::rules_text(&policy).unwrap().text;
-    let (rules, warnings) =
-        rules::load(&Arc::from("rules"), &text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let (rules, warnings) = rules::load(&Arc::from("rules"), &text).unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
     rules
 }

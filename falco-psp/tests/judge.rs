@@ -213,7 +213,9 @@ fn volume_types() {
 
 #[test]
 fn host_paths() {
-    let cases: &[(&str, &[(&str, bool)], bool)] = &[
+    // Prefixes; paths, and whether they are mounted read-only; whether that is a violation.
+    type Case<'a> = (&'a str, &'a [(&'a str, bool)], bool);
+    let cases: &[Case<'_>] = &[
         ("", &[("/etc", false)], false),
         ("{pathPrefix: /foo}", &[("/foo", false)], false),
         ("{pathPrefix: /foo}", &[("/foo/bar", false)], false),

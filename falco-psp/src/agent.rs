@@ -16,7 +16,7 @@ use crate::context::cgroup::ContainerRef;
 use crate::context::containers::{Containers, Sighting};
 use crate::context::host::HostNamespaces;
 use crate::context::processes::{self, Found, Origin, Programs};
-use crate::event::{Activity, Event, Process};
+use crate::event::{Activity, Event, Process, SyscallEvent};
 use crate::outputs::alert::{Alert, Format};
 use crate::outputs::stdout::Stdout;
 use crate::report::tally::{Tally, Violation};
@@ -296,19 +296,22 @@ impl Agent {
         }
         self.fates.judged += 1;
         self.number += 1;
-        let event = Event {
+        // A container as a whole is judged whichever program shows it.
+        let program = process.executable.clone();
+        let program = program.filter(|_| activity != Activity::Container);
+        let event = Event::from(SyscallEvent {
             number: self.number,
             time_ns,
             activity,
             process,
             container: Arc::clone(&tracked.container),
-        };
+        });
         let container = self.tally.container(container_id);
         for (index, rule) in self.rules.matching(&event) {
             let violation = Violation {
                 rule: index,
                 container,
-                facts: facts(rule, &event),
+                facts: facts(rule, &event, program.as_deref()),
             };
             let told = self.tally.count(violation, posture);
             if told || self.telling.all {
@@ -321,27 +324,25 @@ impl Agent {
 }
 
 /// Hash of what makes one violation of a rule differ from another: the values that the rule's
-/// condition reads, and the program, unless the container as a whole is judged.
-fn facts(rule: &Rule, event: &Event) -> u64 {
+/// condition reads, and the program.
+fn facts(rule: &Rule, event: &Event, program: Option<&str>) -> u64 {
     let mut hasher = DefaultHasher::new();
     rule.condition.for_each_field(&mut |field| {
         field.extract(event, |value| value.hash(&mut hasher));
         hasher.write_u8(0);
     });
-    if event.activity != Activity::Container {
-        event.process.executable.hash(&mut hasher);
-    }
+    program.hash(&mut hasher);
     hasher.finish()
 }
 
 fn alert(rule: &Rule, event: &Event) -> Alert {
     Alert {
-        time_ns: event.time_ns,
+        time_ns: event.time_ns(),
         rule: rule.name.clone(),
         priority: rule.priority.word(),
         output: rule.output.render(event),
         output_fields: rule.output.fields(event),
-        source: "syscall",
+        source: rule.source.name(),
         tags: rule.tags.iter().cloned().collect(),
     }
 }

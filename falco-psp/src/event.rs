@@ -6,11 +6,64 @@
 use std::sync::Arc;
 
 use crate::container::Container;
+use crate::pod::PodFacts;
+
+/// One event, as a rule of its source judges it.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// What a process of a container did.
+    Syscall(SyscallEvent),
+    /// What was asked of the API server.
+    Audit(AuditEvent),
+}
+
+impl Event {
+    /// Number of the event in this run, from 1.
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Syscall(event) => event.number,
+            Self::Audit(event) => event.number,
+        }
+    }
+
+    /// When it happened: nanoseconds since the Unix epoch.
+    pub fn time_ns(&self) -> u64 {
+        match self {
+            Self::Syscall(event) => event.time_ns,
+            Self::Audit(event) => event.time_ns,
+        }
+    }
+}
+
+impl From<SyscallEvent> for Event {
+    fn from(event: SyscallEvent) -> Self {
+        Self::Syscall(event)
+    }
+}
+
+impl From<AuditEvent> for Event {
+    fn from(event: AuditEvent) -> Self {
+        Self::Audit(event)
+    }
+}
+
+/// One event of the Kubernetes audit source: a request that the API server has answered.
+#[derive(Clone, Debug)]
+pub struct AuditEvent {
+    /// Number of the event in this run, from 1.
+    pub number: u64,
+    /// When the request reached its stage: nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// The event, `audit.k8s.io/v1`.
+    pub audit: Arc<serde_json::Value>,
+    /// What the pod asks for, if the request is about one.
+    pub pod: Option<Arc<PodFacts>>,
+}
 
 /// One event of the syscall source: something happened to a process of a container, and this is
 /// the state in which it left the process.
 #[derive(Clone, Debug)]
-pub struct Event {
+pub struct SyscallEvent {
     /// Number of the event in this run, from 1.
     pub number: u64,
     /// When it happened: nanoseconds since the Unix epoch.

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod event;
 pub mod fields;
 pub mod outputs;
+pub mod pod;
 pub mod psp;
 pub mod report;
 pub mod rules;

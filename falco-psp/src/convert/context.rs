@@ -2,8 +2,10 @@
 
 use serde::{Serialize, Serializer};
 
+use super::declared::Declared;
 use super::{ConvertError, templates, text};
 use crate::control::Control;
+use crate::pod::path_components;
 use crate::psp::{GroupStrategy, HostPath, IdRange, Policy, RunAsUser, VolumeType, Volumes};
 
 /// What stands behind a PersistentVolumeClaim.
@@ -40,8 +42,16 @@ pub(super) struct Context {
     /// What the names of all macros and lists begin with. What follows is one word without `_`,
     /// so that no name is made for two policies.
     prefix: String,
-    /// The controls that have a rule, in their order.
-    controls: Vec<&'static str>,
+    /// What the macros of templates need.
+    policy: Header,
+    /// All controls, in their order.
+    every: Vec<&'static str>,
+    /// Those that the policy restricts.
+    restricted: Vec<&'static str>,
+    /// Those of them that have a rule about what pods do, in their order.
+    observed: Vec<&'static str>,
+    #[serde(flatten)]
+    declared: Declared,
     /// What the policy restricts, but no rule observes.
     #[serde(serialize_with = "names")]
     pub(super) unobserved: Vec<Control>,
@@ -51,9 +61,20 @@ pub(super) struct Context {
     fs_group: Ids,
     run_as_user: Ids,
     run_as_group: Ids,
+    /// With those of fsGroup, which a process shows as well.
     supplemental_groups: Ids,
+    /// Without them.
+    own_supplemental_groups: Ids,
     /// The capabilities that the policy lets a process have.
     capabilities: Vec<&'static str>,
+}
+
+/// What the macros of templates need of a policy.
+#[derive(Serialize)]
+struct Header {
+    name: String,
+    shown: String,
+    prefix: String,
 }
 
 /// Strings of conditions.
@@ -69,6 +90,8 @@ struct VolumeTypes {
     listed: Vec<&'static str>,
     /// What may be seen in a mount table under such a policy.
     observable: Vec<&'static str>,
+    /// What a pod may name under such a policy.
+    declarable: Vec<&'static str>,
     /// Whether claims are allowed.
     claims: bool,
     /// Whether `projected` is allowed only in the shape of a service account's token.
@@ -81,6 +104,10 @@ struct HostPaths {
     all: Vec<String>,
     /// Those below which a mount may be writable.
     writable: Vec<String>,
+    /// The same for what pods declare, whose paths are not clean.
+    parts: Vec<String>,
+    /// Those of them below which a mount may be writable.
+    writable_parts: Vec<String>,
     /// Whether some are not.
     some_read_only: bool,
     /// For outputs.
@@ -95,6 +122,8 @@ struct Ids {
     items: Vec<String>,
     /// For outputs.
     shown: String,
+    /// The first id of the first range: what admission fills in.
+    first: Option<String>,
 }
 
 fn names<S: Serializer>(controls: &[Control], serializer: S) -> Result<S::Ok, S::Error> {
@@ -105,7 +134,7 @@ impl Context {
     pub(super) fn new(policy: &Policy) -> Result<Self, ConvertError> {
         let capabilities = policy.capabilities.attainable();
         let has_rule = |control: &Control| {
-            templates::has(*control)
+            templates::observes(*control)
                 && (*control != Control::Capabilities || capabilities.is_some())
         };
         let restricted = Control::ALL.into_iter();
@@ -137,10 +166,22 @@ impl Context {
             supplementary.items.extend(more);
         }
         Ok(Self {
+            policy: Header {
+                name: text::printable(&policy.name),
+                shown: text::harmless(&policy.name),
+                prefix: prefix.clone(),
+            },
             name: text::printable(&policy.name),
             shown: text::harmless(&policy.name),
             prefix,
-            controls: observed.into_iter().map(Control::name).collect(),
+            every: Control::ALL.map(Control::name).to_vec(),
+            restricted: Control::ALL
+                .into_iter()
+                .filter(|&control| policy.restricts(control))
+                .map(Control::name)
+                .collect(),
+            observed: observed.into_iter().map(Control::name).collect(),
+            declared: Declared::new(policy)?,
             unobserved,
             scope,
             volumes: VolumeTypes::new(&policy.volumes),
@@ -149,19 +190,20 @@ impl Context {
             run_as_user: Ids::of_user(&policy.run_as_user),
             run_as_group: Ids::of_groups(&policy.run_as_group),
             supplemental_groups: supplementary,
+            own_supplemental_groups: Ids::of_groups(&policy.supplemental_groups),
             capabilities: capabilities.unwrap_or_default(),
         })
     }
 }
 
-fn string(field: &'static str, value: &str) -> Result<String, ConvertError> {
+pub(super) fn string(field: &'static str, value: &str) -> Result<String, ConvertError> {
     text::quoted(value).ok_or_else(|| ConvertError::Unsayable {
         field,
         value: value.to_owned(),
     })
 }
 
-fn strings(field: &'static str, values: &[String]) -> Result<Vec<String>, ConvertError> {
+pub(super) fn strings(field: &'static str, values: &[String]) -> Result<Vec<String>, ConvertError> {
     values.iter().map(|value| string(field, value)).collect()
 }
 
@@ -171,6 +213,7 @@ impl VolumeTypes {
             return Self {
                 listed: Vec::new(),
                 observable: Vec::new(),
+                declarable: Vec::new(),
                 claims: false,
                 tokens: false,
             };
@@ -190,10 +233,18 @@ impl VolumeTypes {
         if tokens {
             observable.push(VolumeType::Projected);
         }
+        let mut declarable: Vec<_> = listed
+            .iter()
+            .map(|volume_type| volume_type.name())
+            .collect();
+        if tokens || listed.contains(&VolumeType::Projected) {
+            declarable.push("projected-token");
+        }
         let names = |types: &[VolumeType]| types.iter().map(|t| t.name()).collect();
         Self {
             listed: names(listed),
             observable: names(&observable),
+            declarable,
             claims,
             tokens,
         }
@@ -205,6 +256,8 @@ impl HostPaths {
         let mut paths = Self {
             all: Vec::new(),
             writable: Vec::new(),
+            parts: Vec::new(),
+            writable_parts: Vec::new(),
             some_read_only: prefixes.iter().any(|prefix| prefix.read_only),
             shown: Vec::new(),
         };
@@ -212,6 +265,12 @@ impl HostPaths {
             let path = &prefix.path_prefix;
             let read_only = if prefix.read_only { " (read-only)" } else { "" };
             paths.shown.push(text::harmless(path) + read_only);
+            let parts = text::path_pattern(&path_components(path));
+            let parts = string("allowedHostPaths", &parts)?;
+            if !prefix.read_only {
+                paths.writable_parts.push(parts.clone());
+            }
+            paths.parts.push(parts);
             if !path.starts_with('/') {
                 continue; // no path on a node begins so
             }
@@ -253,6 +312,7 @@ impl Ids {
             .collect();
         Self {
             rule,
+            first: ranges.first().map(|range| range.min.to_string()),
             items: items(ranges),
             shown: if shown.is_empty() {
                 "none".to_owned()

@@ -3,6 +3,7 @@
 //! What is rendered is what runs: the agent loads this text as it loads any other rules file.
 
 mod context;
+mod declared;
 mod templates;
 mod text;
 

@@ -28,20 +28,44 @@ templates! {
     HostPid = "hostPID",
     HostIpc = "hostIPC",
     HostNetwork = "hostNetwork",
+    HostPorts = "hostPorts",
     Volumes = "volumes",
     AllowedHostPaths = "allowedHostPaths",
+    AllowedFlexVolumes = "allowedFlexVolumes",
+    AllowedCsiDrivers = "allowedCSIDrivers",
     FsGroup = "fsGroup",
     RunAsUser = "runAsUser",
     RunAsGroup = "runAsGroup",
     SupplementalGroups = "supplementalGroups",
+    SeLinux = "seLinux",
     ReadOnlyRootFilesystem = "readOnlyRootFilesystem",
     AllowPrivilegeEscalation = "allowPrivilegeEscalation",
     Capabilities = "capabilities",
+    Sysctls = "sysctls",
+    AllowedProcMountTypes = "allowedProcMountTypes",
+    RuntimeClass = "runtimeClass",
+    Seccomp = "seccomp",
+    AppArmor = "apparmor",
 }
 
-/// Whether there is a template for the control.
-pub(super) fn has(control: Control) -> bool {
-    PARTIALS.iter().any(|(known, ..)| *known == control)
+/// Whether the control has a rule about what pods do.
+pub(super) fn observes(control: Control) -> bool {
+    matches!(
+        control,
+        Control::Privileged
+            | Control::HostPid
+            | Control::HostIpc
+            | Control::HostNetwork
+            | Control::Volumes
+            | Control::AllowedHostPaths
+            | Control::FsGroup
+            | Control::RunAsUser
+            | Control::RunAsGroup
+            | Control::SupplementalGroups
+            | Control::ReadOnlyRootFilesystem
+            | Control::AllowPrivilegeEscalation
+            | Control::Capabilities
+    )
 }
 
 /// Renders the rules file.
@@ -54,6 +78,10 @@ pub(super) fn render(context: &Context) -> Result<String, Error> {
     environment.set_syntax(syntax.keep_trailing_newline(true).build()?);
     environment.add_filter("yaml", text::yaml);
     environment.add_filter("wrap", text::wrap);
+    environment.add_template(
+        "audit.yaml.j2",
+        include_str!("../../../templates/audit.yaml.j2"),
+    )?;
     environment.add_template(MAIN, include_str!("../../../templates/policy.yaml.j2"))?;
     for (_, name, source) in PARTIALS {
         environment.add_template(name, source)?;

@@ -3,7 +3,7 @@
 use super::image::Image;
 use super::{Field, Value};
 use crate::container::Volume;
-use crate::event::Event;
+use crate::event::SyscallEvent;
 
 /// The fields.
 pub(super) static FIELDS: [Field; 17] = [
@@ -167,7 +167,7 @@ pub(super) static FIELDS: [Field; 17] = [
     .ours(),
 ];
 
-fn image(event: &Event) -> Image<'_> {
+fn image(event: &SyscallEvent) -> Image<'_> {
     event
         .container
         .image
@@ -176,11 +176,11 @@ fn image(event: &Event) -> Image<'_> {
         .unwrap_or_default()
 }
 
-fn volumes(event: &Event) -> &[Volume] {
+fn volumes(event: &SyscallEvent) -> &[Volume] {
     event.container.volumes.as_deref().unwrap_or_default()
 }
 
-fn host_path_volumes(event: &Event) -> impl Iterator<Item = &Volume> {
+fn host_path_volumes(event: &SyscallEvent) -> impl Iterator<Item = &Volume> {
     let volumes = volumes(event).iter();
     volumes.filter(|volume| volume.volume_type == "hostPath")
 }

@@ -4,7 +4,7 @@ use falco_psp_common::capability;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{Field, errno};
+use super::{Field, Kind, errno};
 use crate::event::{Activity, Event};
 
 /// The fields.
@@ -20,25 +20,28 @@ pub(super) static FIELDS: [Field; 10] = [
         "always \"<\": events are seen when the call has returned",
         |_, _, give| give("<".into()),
     ),
-    Field::int(
+    Field::any(
         "evt.num",
+        Kind::Int,
         "the number of the event in this run, from 1",
-        |event, _, give| give(event.number.into()),
+        |event, give| give(event.number().into()),
     ),
-    Field::text(
+    Field::any(
         "evt.time",
+        Kind::String,
         "when it happened: local time with nanoseconds; among the fields of JSON output \
          nanoseconds since the Unix epoch",
-        |event, _, give| {
+        |event, give| {
             if let Some(text) = local_time(event) {
                 give(text.into());
             }
         },
     ),
-    Field::int(
+    Field::any(
         "evt.rawtime",
+        Kind::Int,
         "when it happened: nanoseconds since the Unix epoch",
-        |event, _, give| give(event.time_ns.into()),
+        |event, give| give(event.time_ns().into()),
     ),
     Field::text(
         "evt.res",
@@ -116,7 +119,7 @@ pub(super) static FIELDS: [Field; 10] = [
 
 /// `HH:MM:SS.nnnnnnnnn` in local time.
 fn local_time(event: &Event) -> Option<String> {
-    let time = Timestamp::from_nanosecond(event.time_ns.into()).ok()?;
+    let time = Timestamp::from_nanosecond(event.time_ns().into()).ok()?;
     let time = TimeZone::system().to_datetime(time);
     Some(format!(
         "{:02}:{:02}:{:02}.{:09}",

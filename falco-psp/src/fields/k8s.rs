@@ -1,7 +1,7 @@
 //! `k8s`: the pod.
 
 use super::Field;
-use crate::event::Event;
+use crate::event::SyscallEvent;
 
 /// The fields.
 pub(super) static FIELDS: [Field; 3] = [
@@ -22,6 +22,6 @@ pub(super) static FIELDS: [Field; 3] = [
     }),
 ];
 
-fn pod(event: &Event) -> Option<&crate::container::Pod> {
+fn pod(event: &SyscallEvent) -> Option<&crate::container::Pod> {
     event.container.pod.as_ref()
 }

@@ -10,16 +10,20 @@ mod evt;
 mod group;
 pub mod image;
 mod k8s;
+mod ka;
 mod proc;
+mod source;
 mod thread;
 mod user;
+
+pub use source::Source;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use crate::diagnostic::nearest;
-use crate::event::Event;
+use crate::event::{Event, SyscallEvent};
 
 /// What type the values of a field have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +105,15 @@ pub enum Argument {
 
 /// Gives the values that a field has in an event, in order: none, one, or for a list field any
 /// number. The second parameter is the argument.
-type Extract = for<'e> fn(&'e Event, Option<&str>, &mut dyn FnMut(Value<'e>));
+type ExtractSyscall = for<'e> fn(&'e SyscallEvent, Option<&str>, &mut dyn FnMut(Value<'e>));
+/// How the values are had, by source.
+#[derive(Clone, Copy, Debug)]
+enum Extract {
+    Syscall(ExtractSyscall),
+    Audit(ka::Get),
+    /// The same for both.
+    Any(for<'e> fn(&'e Event, &mut dyn FnMut(Value<'e>))),
+}
 
 /// A field.
 #[derive(Debug)]
@@ -134,16 +146,34 @@ impl Field {
         }
     }
 
-    const fn bool(name: &'static str, help: &'static str, extract: Extract) -> Self {
-        Self::new(name, Kind::Bool, help, extract)
+    const fn bool(name: &'static str, help: &'static str, extract: ExtractSyscall) -> Self {
+        Self::new(name, Kind::Bool, help, Extract::Syscall(extract))
     }
 
-    const fn int(name: &'static str, help: &'static str, extract: Extract) -> Self {
-        Self::new(name, Kind::Int, help, extract)
+    const fn int(name: &'static str, help: &'static str, extract: ExtractSyscall) -> Self {
+        Self::new(name, Kind::Int, help, Extract::Syscall(extract))
     }
 
-    const fn text(name: &'static str, help: &'static str, extract: Extract) -> Self {
-        Self::new(name, Kind::String, help, extract)
+    const fn text(name: &'static str, help: &'static str, extract: ExtractSyscall) -> Self {
+        Self::new(name, Kind::String, help, Extract::Syscall(extract))
+    }
+
+    const fn any(
+        name: &'static str,
+        kind: Kind,
+        help: &'static str,
+        extract: for<'e> fn(&'e Event, &mut dyn FnMut(Value<'e>)),
+    ) -> Self {
+        Self::new(name, kind, help, Extract::Any(extract))
+    }
+
+    /// Whether events of `source` can have it.
+    pub fn is_of(&self, source: Source) -> bool {
+        match self.extract {
+            Extract::Syscall(_) => source == Source::Syscall,
+            Extract::Audit(_) => source == Source::K8sAudit,
+            Extract::Any(_) => true,
+        }
     }
 
     const fn ours(mut self) -> Self {
@@ -163,7 +193,7 @@ impl Field {
 }
 
 /// The classes, in the order of the documentation.
-static CLASSES: [&[Field]; 7] = [
+static CLASSES: [&[Field]; 8] = [
     &evt::FIELDS,
     &proc::FIELDS,
     &thread::FIELDS,
@@ -171,6 +201,7 @@ static CLASSES: [&[Field]; 7] = [
     &group::FIELDS,
     &container::FIELDS,
     &k8s::FIELDS,
+    ka::FIELDS,
 ];
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Field>> =
@@ -192,7 +223,15 @@ pub struct Reference {
 impl Reference {
     /// Gives the values that the field has in `event`, in order.
     pub fn extract<'e>(&self, event: &'e Event, mut give: impl FnMut(Value<'e>)) {
-        (self.field.extract)(event, self.argument.as_deref(), &mut give);
+        let argument = self.argument.as_deref();
+        match (self.field.extract, event) {
+            (Extract::Syscall(extract), Event::Syscall(event)) => {
+                extract(event, argument, &mut give);
+            }
+            (Extract::Audit(get), Event::Audit(event)) => get.extract(event, &mut give),
+            (Extract::Any(extract), event) => extract(event, &mut give),
+            (Extract::Syscall(_), Event::Audit(_)) | (Extract::Audit(_), Event::Syscall(_)) => {}
+        }
     }
 }
 

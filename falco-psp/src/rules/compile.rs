@@ -11,11 +11,12 @@ use super::evaluate::{BoolTest, Condition, FieldTest, IntTest, Order, Set, Test,
 use super::glob::Glob;
 use super::text::Problem;
 use super::values::PathPrefixes;
-use crate::fields::{self, Field, Kind, LookupError, Reference};
+use crate::fields::{self, Field, Kind, LookupError, Reference, Source};
 
-/// Compiles a condition without macros.
-pub(super) fn compile(expr: &Expr) -> Result<Condition, Vec<Problem>> {
+/// Compiles a condition without macros for the events of `source`.
+pub(super) fn compile(expr: &Expr, source: Source) -> Result<Condition, Vec<Problem>> {
     let mut compiler = Compiler {
+        source,
         problems: Vec::new(),
     };
     match compiler.condition(expr) {
@@ -25,6 +26,7 @@ pub(super) fn compile(expr: &Expr) -> Result<Condition, Vec<Problem>> {
 }
 
 struct Compiler {
+    source: Source,
     problems: Vec<Problem>,
 }
 
@@ -59,6 +61,10 @@ impl Compiler {
         let reference = reference(&check.field).map_err(|problem| vec![problem])?;
         let field = reference.field;
         let at = check.field.at;
+        if !field.is_of(self.source) {
+            let message = format!("events of {} have no {}", self.source, field.name);
+            return Err(vec![Problem::new(at, message)]);
+        }
         let test = match &check.test {
             AstTest::Exists => Test::Exists,
             AstTest::Compare(operator, literal) => {

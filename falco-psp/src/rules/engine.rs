@@ -8,6 +8,7 @@ use super::guard::EventTypes;
 use super::output::Output;
 use crate::control::Control;
 use crate::event::Event;
+use crate::fields::Source;
 
 /// How urgent a rule's alerts are, in Falco's words; the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,37 +71,6 @@ impl Priority {
 impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
-    }
-}
-
-/// Where the events of a rule come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
-    /// System calls, and the containers found on the node.
-    Syscall,
-}
-
-impl Source {
-    /// All of them.
-    pub const ALL: [Self; 1] = [Self::Syscall];
-
-    /// The name in a rules file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Syscall => "syscall",
-        }
-    }
-
-    /// Reads a source's name.
-    pub fn parse(name: &str) -> Option<Self> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|source| source.name() == name)
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -187,12 +157,16 @@ impl RuleSet {
     /// Falco's default is to stop at the first one. Here a rule must not hide another: each is
     /// about another control.
     pub fn matching<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = (usize, &'a Rule)> {
-        let event_type = event.activity.event_type();
-        let candidates = self.by_type.get(event_type).unwrap_or(&self.by_other_type);
+        let candidates = match event {
+            Event::Syscall(event) => self.by_type.get(event.activity.event_type()),
+            Event::Audit(_) => None,
+        };
+        let candidates = candidates.unwrap_or(&self.by_other_type);
         let rules = candidates
             .iter()
             .filter_map(|&index| Some((index, self.rules.get(index)?)));
-        rules.filter(|(_, rule)| rule.source == Source::Syscall && rule.condition.matches(event))
+        let source = event.source();
+        rules.filter(move |(_, rule)| rule.source == source && rule.condition.matches(event))
     }
 
     /// All rules, in the order of the files.
@@ -216,7 +190,11 @@ impl RuleSet {
 
     /// The types of events for which some rule can fire.
     pub fn event_types(&self) -> EventTypes {
-        let all = self.rules.iter().map(|rule| &rule.event_types);
+        let of_calls = self
+            .rules
+            .iter()
+            .filter(|rule| rule.source == Source::Syscall);
+        let all = of_calls.map(|rule| &rule.event_types);
         all.fold(EventTypes::NONE, |types, other| types.union(other))
     }
 }

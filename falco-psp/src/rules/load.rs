@@ -13,7 +13,7 @@ use std::sync::Arc;
 use self::collected::{Collected, lists};
 use super::ast::{At, Expr};
 use super::compile::compile;
-use super::engine::{Rule, RuleSet, Source};
+use super::engine::{Rule, RuleSet};
 use super::expand::{Inlined, List, Macro, Macros, fill_lists};
 use super::guard::EventTypes;
 use super::items::{self, Item, MacroItem, Place, RuleItem};
@@ -21,6 +21,7 @@ use super::output::Output;
 use super::parse::parse_numbered;
 use super::text::{File, Problem, Text, Texts};
 use crate::diagnostic::Diagnostic;
+use crate::fields::Source;
 use crate::yaml;
 
 /// Loads one rules file: the rules, and what its author should know.
@@ -272,7 +273,7 @@ impl Loader<'_> {
             } = macros.inline_rule(&expr);
             problems.extend(found);
             if complete {
-                match compile(&expr) {
+                match compile(&expr, source) {
                     Ok(compiled) => condition = Some(compiled),
                     Err(found) => problems.extend(found),
                 }
@@ -301,7 +302,7 @@ impl Loader<'_> {
                 let message = format!("the rule \"{}\" can match no type of event", item.name);
                 self.warn(item.place, message);
             }
-            EventTypes::AllBut(_) if item.warn_event_types => {
+            EventTypes::AllBut(_) if item.warn_event_types && source == Source::Syscall => {
                 let message = format!(
                     "the rule \"{}\" names no evt.type: it looks at every event",
                     item.name

@@ -26,7 +26,9 @@ mod print;
 mod text;
 mod values;
 
-pub use engine::{Priority, Rule, RuleSet, Source};
+pub use engine::{Priority, Rule, RuleSet};
+
+pub use crate::fields::Source;
 pub use evaluate::Condition;
 pub use guard::EventTypes;
 pub use load::{load, load_files};

@@ -111,7 +111,7 @@ impl Output {
         for field in self.field_parts() {
             map.insert(field.name.to_string(), json(&field.reference, event));
         }
-        map.insert("evt.time".to_owned(), event.time_ns.into());
+        map.insert("evt.time".to_owned(), event.time_ns().into());
         map
     }
 

@@ -1,0 +1,258 @@
+//! What the templates get to see of a policy for the rules about declared pods.
+
+use serde::Serialize;
+
+use super::ConvertError;
+use super::context::{string, strings};
+use super::text;
+use crate::pod::{canonical_seccomp, selinux_label};
+use crate::psp::{AllowedNames, Policy, ProcMountType, SeLinux};
+
+/// Sysctls that every pod may set (pkg/kubelet/sysctl/safe_sysctls.go).
+const SAFE_SYSCTLS: [&str; 4] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+];
+
+/// For the rules about declared pods.
+#[derive(Serialize)]
+pub(super) struct Declared {
+    host_ports: Vec<String>,
+    flex_volumes: Names,
+    csi_drivers: Names,
+    se_linux: Option<Label>,
+    default_escalation: Option<bool>,
+    declared_capabilities: Capabilities,
+    sysctls: Sysctls,
+    proc_mounts: Vec<&'static str>,
+    runtime_class: Option<RuntimeClass>,
+    seccomp: Profiles,
+    apparmor: Profiles,
+}
+
+/// Names, as strings of conditions and for outputs.
+#[derive(Serialize)]
+struct Names {
+    strings: Vec<String>,
+    shown: String,
+}
+
+impl Names {
+    fn new(field: &'static str, names: &[String]) -> Result<Self, ConvertError> {
+        let shown: Vec<String> = names.iter().map(|name| text::harmless(name)).collect();
+        Ok(Self {
+            strings: strings(field, names)?,
+            shown: shown.join(", "),
+        })
+    }
+}
+
+/// An SELinux label.
+#[derive(Serialize)]
+struct Label {
+    string: String,
+    shown: String,
+}
+
+#[derive(Serialize)]
+struct Capabilities {
+    allowed: Names,
+    drop: Names,
+    add: Names,
+}
+
+#[derive(Serialize)]
+struct Sysctls {
+    condition: String,
+    shown: String,
+}
+
+#[derive(Serialize)]
+struct RuntimeClass {
+    allowed: Option<Names>,
+    default: Option<String>,
+}
+
+/// seccomp or AppArmor profiles.
+#[derive(Serialize)]
+struct Profiles {
+    /// `None`: any.
+    allowed: Option<Names>,
+    /// Whether what does not name one is denied, after the default is filled in.
+    unset_denied: bool,
+    default: Option<String>,
+}
+
+impl Declared {
+    pub(super) fn new(policy: &Policy) -> Result<Self, ConvertError> {
+        let ports = policy.host_ports.iter();
+        let capabilities = &policy.capabilities;
+        let mut allowed = capabilities.default_add.clone();
+        if let AllowedNames::Only(names) = &capabilities.allowed {
+            allowed.extend(names.iter().cloned());
+        }
+        let proc_mounts = &policy.allowed_proc_mount_types;
+        let default_escalation = policy
+            .default_allow_privilege_escalation
+            .or((!policy.allow_privilege_escalation).then_some(false));
+        Ok(Self {
+            host_ports: ports
+                .map(|range| format!("\"{}:{}\"", range.min, range.max))
+                .collect(),
+            flex_volumes: Names::new("allowedFlexVolumes", &policy.allowed_flex_volumes)?,
+            csi_drivers: Names::new("allowedCSIDrivers", &policy.allowed_csi_drivers)?,
+            se_linux: se_linux(policy)?,
+            default_escalation,
+            declared_capabilities: Capabilities {
+                allowed: Names::new("allowedCapabilities", &allowed)?,
+                drop: Names::new("requiredDropCapabilities", &capabilities.required_drop)?,
+                add: Names::new("defaultAddCapabilities", &capabilities.default_add)?,
+            },
+            sysctls: sysctls(policy)?,
+            proc_mounts: if proc_mounts.is_empty() {
+                vec![ProcMountType::Default.name()]
+            } else {
+                proc_mounts
+                    .iter()
+                    .map(|proc_mount| proc_mount.name())
+                    .collect()
+            },
+            runtime_class: runtime_class(policy)?,
+            seccomp: seccomp(policy)?,
+            apparmor: app_armor(policy)?,
+        })
+    }
+}
+
+fn se_linux(policy: &Policy) -> Result<Option<Label>, ConvertError> {
+    let SeLinux::MustRunAs(Some(options)) = &policy.se_linux else {
+        return Ok(None);
+    };
+    let parts = [&options.user, &options.role, &options.type_, &options.level];
+    let [user, role, type_, level] = parts;
+    Ok(Some(Label {
+        string: string("seLinux", &selinux_label(user, role, type_, level))?,
+        shown: text::harmless(&parts.map(String::as_str).join("|")),
+    }))
+}
+
+fn runtime_class(policy: &Policy) -> Result<Option<RuntimeClass>, ConvertError> {
+    let Some(class) = &policy.runtime_class else {
+        return Ok(None);
+    };
+    Ok(Some(RuntimeClass {
+        allowed: match &class.allowed {
+            AllowedNames::Any => None,
+            AllowedNames::Only(names) => Some(Names::new("runtimeClass", names)?),
+        },
+        default: class.default.as_deref().map(text::harmless),
+    }))
+}
+
+fn seccomp(policy: &Policy) -> Result<Profiles, ConvertError> {
+    let default = policy
+        .seccomp
+        .default
+        .as_deref()
+        .filter(|name| !name.is_empty());
+    let mut unset_denied = false;
+    let allowed = match &policy.seccomp.allowed {
+        AllowedNames::Any => None,
+        AllowedNames::Only(names) => {
+            let mut names: Vec<String> = names.iter().map(|name| canonical_seccomp(name)).collect();
+            if names.is_empty() {
+                // No profile at all, and that is written as "".
+                names.push(String::new());
+            }
+            unset_denied = !names.contains(&canonical_seccomp(default.unwrap_or_default()));
+            Some(Names::new("seccomp", &names)?)
+        }
+    };
+    Ok(Profiles {
+        allowed,
+        unset_denied,
+        default: default.map(text::harmless),
+    })
+}
+
+fn app_armor(policy: &Policy) -> Result<Profiles, ConvertError> {
+    let default = policy
+        .app_armor
+        .default
+        .as_deref()
+        .filter(|name| !name.is_empty());
+    let (allowed, unset_denied) = match &policy.app_armor.allowed {
+        None => (None, false),
+        Some(names) => {
+            let denied = default.is_none_or(|default| !names.iter().any(|name| name == default));
+            (Some(Names::new("apparmor", names)?), denied)
+        }
+    };
+    Ok(Profiles {
+        allowed,
+        unset_denied,
+        default: default.map(text::harmless),
+    })
+}
+
+fn sysctls(policy: &Policy) -> Result<Sysctls, ConvertError> {
+    let field = "sysctls";
+    let mut parts = Vec::new();
+    let (patterns, names): (Vec<_>, Vec<_>) = policy
+        .sysctls
+        .forbidden
+        .iter()
+        .partition(|name| name.ends_with('*'));
+    if !names.is_empty() {
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        let names = strings(field, &names)?.join(", ");
+        parts.push(format!("ka.pod.sysctls intersects ({names})"));
+    }
+    for pattern in patterns {
+        let prefix = pattern.trim_end_matches('*');
+        parts.push(if prefix.is_empty() {
+            "ka.pod.sysctls exists".to_owned()
+        } else {
+            format!(
+                "ka.pod.sysctls.prefixes intersects ({})",
+                string(field, prefix)?
+            )
+        });
+    }
+    let allowed = &policy.sysctls.allowed_unsafe;
+    if !allowed.iter().any(|name| name == "*") {
+        let all = SAFE_SYSCTLS
+            .into_iter()
+            .chain(allowed.iter().map(String::as_str));
+        let all: Vec<String> = all
+            .map(|name| string(field, &sysctl_pattern(name)))
+            .collect::<Result<_, _>>()?;
+        let all = all.join(", ");
+        parts.push(format!(
+            "(ka.pod.sysctls.parts exists and not ka.pod.sysctls.parts pmatch ({all}))"
+        ));
+    }
+    let mut shown: Vec<String> = allowed.iter().map(|name| text::harmless(name)).collect();
+    shown.insert(0, "the safe ones".to_owned());
+    if !policy.sysctls.forbidden.is_empty() {
+        let forbidden = text::harmless(&policy.sysctls.forbidden.join(", "));
+        shown.push(format!("but not {forbidden}"));
+    }
+    Ok(Sysctls {
+        condition: format!("({})", parts.join(" or ")),
+        shown: shown.join(", "),
+    })
+}
+
+/// A name, or a prefix that ends in `*`, as `pmatch` compares it with `ka.pod.sysctls.parts`.
+fn sysctl_pattern(name: &str) -> String {
+    let path = |name: &str| format!("/{}", name.replace('.', "/"));
+    match name.strip_suffix('*') {
+        None => format!("{}/=", path(name)),
+        // What ends a name is no further part of it.
+        Some(prefix) if prefix.ends_with('.') => format!("{}[!=]*", path(prefix)),
+        Some(prefix) => format!("{}*", path(prefix)),
+    }
+}

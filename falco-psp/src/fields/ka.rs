@@ -1,0 +1,381 @@
+//! `ka`: Kubernetes audit events. `ka.pod.*` are ours: what a pod asks for, over init, normal and
+//! ephemeral containers alike.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+
+use super::image::Image;
+use super::{Extract, Field, Kind, Value};
+use crate::event::AuditEvent;
+use crate::pod::{PodFacts, path_components};
+
+/// How a field of this class is had.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Get {
+    /// By code of its own.
+    Each(for<'e> fn(&'e AuditEvent, &mut dyn FnMut(Value<'e>))),
+    /// A text of the event.
+    Json(for<'e> fn(&'e Json) -> &'e Json),
+    /// A fact of the pod.
+    Flag(fn(&PodFacts) -> bool),
+    /// Facts of the pod.
+    Texts(for<'e> fn(&'e PodFacts) -> &'e [String]),
+    /// Facts of the pod.
+    Set(for<'e> fn(&'e PodFacts) -> &'e BTreeSet<String>),
+    /// Facts of the pod.
+    Ints(for<'e> fn(&'e PodFacts) -> &'e [i64]),
+}
+
+impl Get {
+    /// Gives the values that the field has in `event`.
+    pub(super) fn extract<'e>(self, event: &'e AuditEvent, give: &mut dyn FnMut(Value<'e>)) {
+        let pod = event.pod.as_deref();
+        match self {
+            Self::Each(each) => each(event, give),
+            Self::Json(get) => {
+                if let Some(text) = get(&event.audit).as_str() {
+                    give(text.into());
+                }
+            }
+            Self::Flag(get) => pod.into_iter().for_each(|pod| give(get(pod).into())),
+            Self::Texts(get) => {
+                let texts = pod.into_iter().flat_map(get);
+                texts.for_each(|text| give(text.as_str().into()));
+            }
+            Self::Set(get) => {
+                let texts = pod.into_iter().flat_map(get);
+                texts.for_each(|text| give(text.as_str().into()));
+            }
+            Self::Ints(get) => {
+                let numbers = pod.into_iter().flat_map(get);
+                numbers.for_each(|number| give((*number).into()));
+            }
+        }
+    }
+}
+
+const fn field(name: &'static str, kind: Kind, help: &'static str, get: Get) -> Field {
+    Field::new(name, kind, help, Extract::Audit(get))
+}
+
+const fn json(name: &'static str, help: &'static str, get: fn(&Json) -> &Json) -> Field {
+    field(name, Kind::String, help, Get::Json(get))
+}
+
+const fn flag(name: &'static str, help: &'static str, get: fn(&PodFacts) -> bool) -> Field {
+    field(name, Kind::Bool, help, Get::Flag(get)).ours()
+}
+
+const fn texts(name: &'static str, help: &'static str, get: fn(&PodFacts) -> &[String]) -> Field {
+    field(name, Kind::String, help, Get::Texts(get))
+        .list()
+        .ours()
+}
+
+const fn set(
+    name: &'static str,
+    help: &'static str,
+    get: fn(&PodFacts) -> &BTreeSet<String>,
+) -> Field {
+    field(name, Kind::String, help, Get::Set(get)).list().ours()
+}
+
+const fn ints(name: &'static str, help: &'static str, get: fn(&PodFacts) -> &[i64]) -> Field {
+    field(name, Kind::Int, help, Get::Ints(get)).list().ours()
+}
+
+fn paths<'e>(
+    event: &'e AuditEvent,
+    get: fn(&PodFacts) -> &[String],
+    give: &mut dyn FnMut(Value<'e>),
+) {
+    let paths = event.pod.iter().flat_map(|pod| get(pod));
+    paths.for_each(|path| give(path_components(path).into()));
+}
+
+/// The fields.
+pub(super) static FIELDS: &[Field] = &[
+    json("ka.auditid", "the event's id", |a| &a["auditID"]),
+    json("ka.stage", "the stage of the request", |a| &a["stage"]),
+    json("ka.verb", "the request's verb", |a| &a["verb"]),
+    json("ka.uri", "the request's URI", |a| &a["requestURI"]),
+    json("ka.user.name", "who asked", |a| &a["user"]["username"]),
+    json("ka.target.name", "name of the object", |a| {
+        &a["objectRef"]["name"]
+    }),
+    json("ka.target.namespace", "namespace of the object", |a| {
+        &a["objectRef"]["namespace"]
+    }),
+    json("ka.target.resource", "resource of the object", |a| {
+        &a["objectRef"]["resource"]
+    }),
+    json("ka.target.subresource", "its subresource", |a| {
+        &a["objectRef"]["subresource"]
+    }),
+    field(
+        "ka.response.code",
+        Kind::String,
+        "the answer's code",
+        Get::Each(|event, give| {
+            if let Some(code) = event.audit["responseStatus"]["code"].as_i64() {
+                give(code.to_string().into());
+            }
+        }),
+    ),
+    json("ka.resp.name", "name of the object in the answer", |a| {
+        &a["responseObject"]["metadata"]["name"]
+    }),
+    texts("ka.pod.images", "images of all containers", |pod| {
+        &pod.images
+    }),
+    field(
+        "ka.pod.images.names",
+        Kind::String,
+        "the images' names in every form: with and without registry, tag and digest",
+        Get::Each(|event, give| {
+            let images = event.pod.iter().flat_map(|pod| &pod.images);
+            images.for_each(|image| {
+                Image::parse(image).for_each_name(|name| give(Value::Text(name)))
+            });
+        }),
+    )
+    .list()
+    .ours(),
+    field(
+        "ka.pod.declared",
+        Kind::Bool,
+        "whether the pod is known",
+        Get::Each(|event, give| {
+            give(event.pod.is_some().into());
+        }),
+    )
+    .ours(),
+    field(
+        "ka.pod.name",
+        Kind::String,
+        "the pod's name",
+        Get::Each(|event, give| {
+            if let Some(pod) = &event.pod {
+                give(pod.name.as_str().into());
+            }
+        }),
+    )
+    .ours(),
+    flag("ka.pod.host_pid", "hostPID", |pod| pod.host_pid),
+    flag("ka.pod.host_ipc", "hostIPC", |pod| pod.host_ipc),
+    flag("ka.pod.host_network", "hostNetwork", |pod| pod.host_network),
+    texts(
+        "ka.pod.privileged",
+        "names of the privileged containers",
+        |pod| &pod.containers.privileged,
+    ),
+    ints(
+        "ka.pod.host_ports",
+        "the host's ports that it uses",
+        |pod| &pod.containers.host_ports,
+    ),
+    texts(
+        "ka.pod.volumes.types",
+        "types of its volumes, in the policy's words",
+        |pod| &pod.volumes.types,
+    ),
+    texts("ka.pod.volumes.host_path", "the host's paths", |pod| {
+        &pod.volumes.host_paths
+    }),
+    field(
+        "ka.pod.volumes.host_path.parts",
+        Kind::String,
+        "the host's paths, so that pmatch compares them as admission does",
+        Get::Each(|event, give| paths(event, |pod| &pod.volumes.host_paths, give)),
+    )
+    .list()
+    .ours(),
+    field(
+        "ka.pod.volumes.host_path.writable.parts",
+        Kind::String,
+        "the same for those that a container mounts writable",
+        Get::Each(|event, give| paths(event, |pod| &pod.volumes.writable_host_paths, give)),
+    )
+    .list()
+    .ours(),
+    texts(
+        "ka.pod.volumes.flex_drivers",
+        "drivers of its flexVolumes",
+        |pod| &pod.volumes.flex_drivers,
+    ),
+    texts(
+        "ka.pod.volumes.csi_drivers",
+        "drivers of its inline csi volumes",
+        |pod| &pod.volumes.csi_drivers,
+    ),
+    field(
+        "ka.pod.fs_group",
+        Kind::Int,
+        "fsGroup",
+        Get::Each(|event, give| {
+            if let Some(group) = event.pod.as_ref().and_then(|pod| pod.fs_group) {
+                give(group.into());
+            }
+        }),
+    )
+    .ours(),
+    flag(
+        "ka.pod.supplemental_groups.set",
+        "whether it names supplemental groups",
+        |pod| pod.supplemental_groups.is_some(),
+    ),
+    ints("ka.pod.supplemental_groups", "supplementalGroups", |pod| {
+        pod.supplemental_groups.as_deref().unwrap_or_default()
+    }),
+    ints("ka.pod.users", "user ids of the containers", |pod| {
+        &pod.containers.users
+    }),
+    texts(
+        "ka.pod.users.unset",
+        "containers without a user id",
+        |pod| &pod.containers.without_user,
+    ),
+    texts(
+        "ka.pod.non_root.false",
+        "containers with runAsNonRoot: false",
+        |pod| &pod.containers.may_be_root,
+    ),
+    texts(
+        "ka.pod.non_root.unset",
+        "containers with neither user id nor runAsNonRoot",
+        |pod| &pod.containers.without_user_and_non_root,
+    ),
+    ints("ka.pod.groups", "group ids of the containers", |pod| {
+        &pod.containers.groups
+    }),
+    texts(
+        "ka.pod.groups.unset",
+        "containers without a group id",
+        |pod| &pod.containers.without_group,
+    ),
+    texts(
+        "ka.pod.selinux",
+        "SELinux labels: user|role|type|level",
+        |pod| &pod.profiles.labels,
+    ),
+    flag(
+        "ka.pod.selinux.unset",
+        "whether the pod has no SELinux options",
+        |pod| pod.profiles.without_label,
+    ),
+    texts(
+        "ka.pod.writable_root",
+        "containers with readOnlyRootFilesystem: false",
+        |pod| &pod.containers.writable_root,
+    ),
+    texts(
+        "ka.pod.read_only_root.unset",
+        "containers without readOnlyRootFilesystem",
+        |pod| &pod.containers.without_read_only_root,
+    ),
+    texts(
+        "ka.pod.escalation",
+        "containers with allowPrivilegeEscalation: true",
+        |pod| &pod.containers.escalating,
+    ),
+    texts(
+        "ka.pod.escalation.unset",
+        "containers without allowPrivilegeEscalation",
+        |pod| &pod.containers.without_escalation,
+    ),
+    set(
+        "ka.pod.caps.added",
+        "capabilities that a container adds",
+        |pod| &pod.capabilities.added,
+    ),
+    set(
+        "ka.pod.caps.dropped",
+        "capabilities that every container drops",
+        |pod| &pod.capabilities.dropped_by_all,
+    ),
+    set(
+        "ka.pod.caps.named",
+        "capabilities that every container adds or drops",
+        |pod| &pod.capabilities.named_by_all,
+    ),
+    texts("ka.pod.sysctls", "sysctls that it sets", |pod| &pod.sysctls),
+    field(
+        "ka.pod.sysctls.parts",
+        Kind::String,
+        "the sysctls as paths that end in \"=\", so that pmatch compares patterns",
+        Get::Each(|event, give| {
+            let sysctls = event.pod.iter().flat_map(|pod| &pod.sysctls);
+            sysctls.for_each(|name| give(format!("/{}/=", name.replace('.', "/")).into()));
+        }),
+    )
+    .list()
+    .ours(),
+    field(
+        "ka.pod.sysctls.prefixes",
+        Kind::String,
+        "every beginning of the sysctls' names",
+        Get::Each(|event, give| {
+            let sysctls = event.pod.iter().flat_map(|pod| &pod.sysctls);
+            for name in sysctls {
+                let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
+                ends.for_each(|end| give(name[..end].into()));
+            }
+        }),
+    )
+    .list()
+    .ours(),
+    texts("ka.pod.proc_mounts", "kinds of /proc", |pod| {
+        &pod.containers.proc_mounts
+    }),
+    field(
+        "ka.pod.runtime_class",
+        Kind::String,
+        "runtimeClassName",
+        Get::Each(|event, give| {
+            if let Some(class) = event
+                .pod
+                .as_ref()
+                .and_then(|pod| pod.runtime_class.as_deref())
+            {
+                give(class.into());
+            }
+        }),
+    )
+    .ours(),
+    field(
+        "ka.pod.seccomp",
+        Kind::String,
+        "the pod's profile",
+        Get::Each(|event, give| {
+            if let Some(profile) = event
+                .pod
+                .as_ref()
+                .and_then(|pod| pod.profiles.seccomp.as_deref())
+            {
+                give(profile.into());
+            }
+        }),
+    )
+    .ours(),
+    texts(
+        "ka.pod.seccomp.containers",
+        "profiles of containers",
+        |pod| &pod.profiles.container_seccomp,
+    ),
+    flag(
+        "ka.pod.seccomp.annotated",
+        "whether the pod's profile is its annotation's",
+        |pod| pod.profiles.seccomp_annotated,
+    ),
+    texts(
+        "ka.pod.apparmor",
+        "AppArmor profiles of containers",
+        |pod| &pod.profiles.app_armor,
+    ),
+    texts(
+        "ka.pod.apparmor.unset",
+        "containers without an AppArmor profile",
+        |pod| &pod.profiles.without_app_armor,
+    ),
+];

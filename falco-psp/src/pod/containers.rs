@@ -1,0 +1,87 @@
+//! What containers ask for in their security contexts.
+
+use serde_json::Value;
+
+use super::{items, name};
+
+/// Facts of all containers together. Names are those of containers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerFacts {
+    /// Privileged ones.
+    pub privileged: Vec<String>,
+    /// Ports of the host, as the API server fills them in: with hostNetwork every port of a
+    /// container is one.
+    pub host_ports: Vec<i64>,
+    /// User ids, of the container or else of the pod.
+    pub users: Vec<i64>,
+    /// Those without a user id.
+    pub without_user: Vec<String>,
+    /// Those for which runAsNonRoot is false.
+    pub may_be_root: Vec<String>,
+    /// Those with neither a user id nor runAsNonRoot.
+    pub without_user_and_non_root: Vec<String>,
+    /// Group ids, of the container or else of the pod.
+    pub groups: Vec<i64>,
+    /// Those without a group id.
+    pub without_group: Vec<String>,
+    /// Those with `readOnlyRootFilesystem: false`.
+    pub writable_root: Vec<String>,
+    /// Those that say nothing of it.
+    pub without_read_only_root: Vec<String>,
+    /// Those with `allowPrivilegeEscalation: true`.
+    pub escalating: Vec<String>,
+    /// Those that say nothing of it.
+    pub without_escalation: Vec<String>,
+    /// Kinds of `/proc`, each once.
+    pub proc_mounts: Vec<String>,
+}
+
+impl ContainerFacts {
+    pub(super) fn of(spec: &Value, containers: &[&Value]) -> Self {
+        let mut facts = Self::default();
+        let pod = &spec["securityContext"];
+        let host_network = spec["hostNetwork"] == Value::Bool(true);
+        for container in containers {
+            let own = &container["securityContext"];
+            let effective = |field: &str| match &own[field] {
+                Value::Null => &pod[field],
+                value => value,
+            };
+            let says = |field: &str, value: bool| own[field] == Value::Bool(value);
+            let mut note = |list: fn(&mut Self) -> &mut Vec<String>, holds: bool| {
+                if holds {
+                    list(&mut facts).push(name(container));
+                }
+            };
+            let user = effective("runAsUser").as_i64();
+            let group = effective("runAsGroup").as_i64();
+            let non_root = effective("runAsNonRoot").as_bool();
+            note(|f| &mut f.privileged, says("privileged", true));
+            note(|f| &mut f.without_user, user.is_none());
+            note(|f| &mut f.may_be_root, non_root == Some(false));
+            note(
+                |f| &mut f.without_user_and_non_root,
+                user.is_none() && non_root.is_none(),
+            );
+            note(|f| &mut f.without_group, group.is_none());
+            let read_only = own["readOnlyRootFilesystem"].as_bool();
+            note(|f| &mut f.writable_root, read_only == Some(false));
+            note(|f| &mut f.without_read_only_root, read_only.is_none());
+            let escalation = own["allowPrivilegeEscalation"].as_bool();
+            note(|f| &mut f.escalating, escalation == Some(true));
+            note(|f| &mut f.without_escalation, escalation.is_none());
+            facts.users.extend(user);
+            facts.groups.extend(group);
+            let proc_mount = own["procMount"].as_str().unwrap_or("Default").to_owned();
+            if !facts.proc_mounts.contains(&proc_mount) {
+                facts.proc_mounts.push(proc_mount);
+            }
+            for port in items(&container["ports"]) {
+                let host_port = port["hostPort"].as_i64().filter(|port| *port != 0);
+                let same = port["containerPort"].as_i64().filter(|_| host_network);
+                facts.host_ports.extend(host_port.or(same));
+            }
+        }
+        facts
+    }
+}

@@ -33,6 +33,23 @@ pub enum Command {
         /// The policy
         policy: PathBuf,
     },
+    /// Tells what admission would say of the pods that manifests declare
+    ///
+    /// Exit code: 0 all would be admitted, 2 some would be denied, 1 an error.
+    Check {
+        /// The policy
+        #[arg(long, value_name = "FILE")]
+        psp: PathBuf,
+        /// Print alerts as JSON, one object a line, with Falco's keys
+        #[arg(long)]
+        json: bool,
+        /// The namespace of manifests that name none
+        #[arg(long, value_name = "NAME", default_value = "default")]
+        namespace: String,
+        /// Manifests: files, folders, or - for standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
     /// Tells what this machine can observe, by which hook, and what is missing
     Doctor,
 }

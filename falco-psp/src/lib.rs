@@ -5,6 +5,7 @@
 //! tell.
 
 pub mod agent;
+pub mod check;
 pub mod cli;
 pub mod container;
 pub mod context;

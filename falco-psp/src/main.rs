@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use falco_psp::cli::{Cli, Command};
+use falco_psp::outputs::alert::Format;
 use falco_psp::watch::WatchError;
-use falco_psp::{doctor, watch};
+use falco_psp::{check, doctor, watch};
 use tracing::level_filters::LevelFilter;
 
 /// Violations were found.
@@ -50,6 +51,26 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             print(&prepared.text)?;
             Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Check {
+            psp,
+            json,
+            namespace,
+            files,
+        }) => {
+            let prepared = watch::prepare(&psp)?;
+            for warning in &prepared.warnings {
+                eprintln!("{warning}");
+            }
+            let format = if json { Format::Json } else { Format::Text };
+            let checked = check::check(&prepared.rules, &files, &namespace, format);
+            print(&checked.alerts)?;
+            eprint!("{}", checked.summary);
+            Ok(ExitCode::from(match (checked.failed, checked.denied) {
+                (true, _) => ERROR,
+                (false, true) => VIOLATIONS,
+                (false, false) => 0,
+            }))
         }
         Some(Command::Doctor) => {
             let checkup = doctor::examine();

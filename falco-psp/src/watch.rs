@@ -20,7 +20,7 @@ use crate::diagnostic::Diagnostic;
 use crate::outputs::alert::Format;
 use crate::psp;
 use crate::report::summary::{Scope, Summary};
-use crate::rules::{self, RuleSet};
+use crate::rules::{self, RuleSet, Source};
 use crate::sources::syscall::ledger;
 use crate::sources::syscall::load::{KernelSide, LoadError, Options};
 use crate::sources::syscall::reader::Reader;
@@ -158,7 +158,9 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
         },
         all: options.all,
     };
-    let rule_count = rules.rules().len();
+    let counts = rules.count_by_source();
+    let count = |source| counts.get(&source).copied().unwrap_or(0);
+    let (of_calls, of_pods) = (count(Source::Syscall), count(Source::K8sAudit));
     let mut agent = Agent::new(rules, telling, host).map_err(system("start a thread"))?;
     // First the hooks, then the scan: a container that starts between the two is seen by both.
     let mut kernel = KernelSide::start(&host, kernel_options, |name| event_types.contains(name))?;
@@ -176,7 +178,8 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
     let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.tracepoint).collect();
     // In one piece: alerts may come at the same time.
     let header = format!(
-        "falco-psp {}: policy {name}, {rule_count} rules (syscall), kernel {}, hooks {}, {} \
+        "falco-psp {}: policy {name}, {of_calls} rules (syscall; {of_pods} about manifests: see \
+         falco-psp check), kernel {}, hooks {}, {} \
          containers found; watching{}",
         env!("CARGO_PKG_VERSION"),
         rustix::system::uname().release().to_string_lossy(),

@@ -275,3 +275,45 @@ fn warnings_go_to_standard_error_and_do_not_stop_it() {
             .contains("PSP Not a DNS name Violation (privileged)")
     );
 }
+
+#[test]
+fn check_tells_what_admission_would_say_of_manifests() {
+    let (policy, workloads) = (example("restricted.yaml"), example("workloads.yaml"));
+    let ended = run(&["check", "--psp", &policy, &workloads]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    for line in [
+        "denied   shop/Deployment/web  hostNetwork, hostPorts, volumes",
+        "changed  shop/Pod/worker  apparmor, seccomp",
+        "2 workloads: 1 denied",
+    ] {
+        assert!(
+            ended.stderr.contains(line),
+            "no `{line}` in: {}",
+            ended.stderr
+        );
+    }
+    assert!(
+        ended
+            .stdout
+            .contains("PSP restricted Violation (hostPorts)")
+    );
+
+    let ended = run(&["check", "--json", "--psp", &policy, &workloads]);
+    for line in ended.stdout.lines() {
+        let alert: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(alert["source"], "k8s_audit");
+    }
+    let allowed = run(&["check", "--psp", &example("permissive.yaml"), &workloads]);
+    assert_eq!((allowed.code, allowed.stdout.as_str()), (Some(0), ""));
+
+    let (_folder, broken) = file("kind: Pod\nspec: [\n");
+    assert_error(
+        &run(&["check", "--psp", &policy, &broken]),
+        &["p.yaml:", "error"],
+    );
+    assert_error(
+        &run(&["check", "--psp", &policy, "/nonexistent"]),
+        &["/nonexistent", "No such file"],
+    );
+    assert_error(&run(&["check", "--psp", &policy]), &["<FILE>"]);
+}

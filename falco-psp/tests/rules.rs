@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use falco_psp::container::{Container, Volume};
 use falco_psp::control::Control;
-use falco_psp::event::{Activity, Event, Ids, Process};
+use falco_psp::event::{Activity, Event, Ids, Process, SyscallEvent};
 use falco_psp::rules::{self, EventTypes, RuleSet};
 
 /// Counts the allocations of each thread.
@@ -91,14 +91,14 @@ fn load() -> RuleSet {
     loaded.map(|(rules, _)| rules).unwrap_or_default()
 }
 
-fn event(activity: Activity, uid: u32, host_path: &str) -> Event {
+fn event(activity: Activity, uid: u32, host_path: &str) -> SyscallEvent {
     let users = Ids {
         real: uid,
         effective: uid,
         saved: uid,
         filesystem: uid,
     };
-    Event {
+    SyscallEvent {
         number: 1,
         time_ns: 1,
         activity,
@@ -123,10 +123,11 @@ fn event(activity: Activity, uid: u32, host_path: &str) -> Event {
     }
 }
 
-fn controls(rules: &RuleSet, event: &Event) -> Vec<Option<Control>> {
+fn controls(rules: &RuleSet, event: &SyscallEvent) -> Vec<Option<Control>> {
     let mut controls = Vec::new();
+    let event = Event::from(event.clone());
     rules
-        .matching(event)
+        .matching(&event)
         .for_each(|(_, rule)| controls.push(rule.control()));
     controls
 }
@@ -148,9 +149,10 @@ fn rules_judge_what_containers_do() {
         ]
     );
     let mut lines = Vec::new();
+    let whole = bad.clone().into();
     rules
-        .matching(&bad)
-        .for_each(|(_, rule)| lines.push(rule.output.render(&bad)));
+        .matching(&whole)
+        .for_each(|(_, rule)| lines.push(rule.output.render(&whole)));
     assert_eq!(
         lines,
         [
@@ -183,8 +185,8 @@ fn any_type_may_use_a_capability() {
 #[test]
 fn an_event_that_matches_no_rule_costs_no_allocation() {
     let rules = load();
-    let ok = event(Activity::Container, 35, "/etc/ssl");
-    let exec = event(Activity::Exec, 1000, "/var/log/nginx");
+    let ok = event(Activity::Container, 35, "/etc/ssl").into();
+    let exec = event(Activity::Exec, 1000, "/var/log/nginx").into();
     let mut matched = 0;
     let before = ALLOCATIONS.get();
     for _ in 0..100 {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use super::image::Image;
 use super::*;
 use crate::container::Container;
-use crate::event::{Activity, Capabilities, Process};
+use crate::event::{Activity, Capabilities, Process, SyscallEvent};
 
-fn event(activity: Activity) -> Event {
-    Event {
+fn event(activity: Activity) -> SyscallEvent {
+    SyscallEvent {
         number: 1,
         time_ns: 0,
         activity,
@@ -16,7 +16,7 @@ fn event(activity: Activity) -> Event {
     }
 }
 
-fn mount(call: &'static str, result: i64) -> Event {
+fn mount(call: &'static str, result: i64) -> SyscallEvent {
     event(Activity::Mount {
         call,
         result,
@@ -27,9 +27,10 @@ fn mount(call: &'static str, result: i64) -> Event {
 }
 
 /// The values of a field, as text.
-fn values(name: &str, event: &Event) -> Vec<String> {
+fn values(name: &str, event: &SyscallEvent) -> Vec<String> {
     let mut values = Vec::new();
-    lookup(name, None).unwrap().extract(event, |value| {
+    let event = Event::from(event.clone());
+    lookup(name, None).unwrap().extract(&event, |value| {
         values.push(match value {
             Value::Bool(value) => value.to_string(),
             Value::Int(value) => value.to_string(),
@@ -73,7 +74,7 @@ fn values_are_of_the_declared_kind() {
             let mut count = 0;
             lookup(field.name, argument)
                 .unwrap()
-                .extract(&event, |value| {
+                .extract(&event.clone().into(), |value| {
                     count += 1;
                     let kind = match value {
                         Value::Bool(_) => Kind::Bool,

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use super::RuleSet;
 use crate::container::{Container, Pod, Volume};
 use crate::diagnostic::Diagnostic;
-use crate::event::{Activity, Capabilities, Event, Ids, Process};
+use crate::event::{Activity, Capabilities, Event, Ids, Process, SyscallEvent};
 
 /// A web server's exec in a pod, with a value for every field that can have one.
-fn event() -> Event {
-    Event {
+fn event() -> SyscallEvent {
+    SyscallEvent {
         number: 7,
         time_ns: 1_561_593_996_540_876_032,
         activity: Activity::Exec,
@@ -89,8 +89,8 @@ fn volume(volume_type: &str, host_path: &str, read_only: bool) -> Volume {
 }
 
 /// An event of which nothing is known that can be unknown.
-fn unknown() -> Event {
-    Event {
+fn unknown() -> SyscallEvent {
+    SyscallEvent {
         process: Arc::new(Process::default()),
         container: Arc::new(Container::default()),
         ..event()
@@ -98,8 +98,8 @@ fn unknown() -> Event {
 }
 
 /// The same event with another activity.
-fn with(activity: Activity) -> Event {
-    Event {
+fn with(activity: Activity) -> SyscallEvent {
+    SyscallEvent {
         activity,
         ..event()
     }
@@ -151,16 +151,17 @@ fn warnings(text: &str) -> Vec<String> {
 }
 
 /// The names of the rules that fire.
-fn fired(rules: &RuleSet, event: &Event) -> Vec<String> {
+fn fired(rules: &RuleSet, event: &SyscallEvent) -> Vec<String> {
     let mut names = Vec::new();
+    let event = Event::from(event.clone());
     rules
-        .matching(event)
+        .matching(&event)
         .for_each(|(_, rule)| names.push(rule.name.clone()));
     names
 }
 
 /// What a condition says of an event.
-fn holds(condition: &str, event: &Event) -> bool {
+fn holds(condition: &str, event: &SyscallEvent) -> bool {
     let rules = rules(&file(condition));
     !fired(&rules, event).is_empty()
 }

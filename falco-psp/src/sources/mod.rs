@@ -1,3 +1,4 @@
 //! Where events come from.
 
+pub mod manifest;
 pub mod syscall;

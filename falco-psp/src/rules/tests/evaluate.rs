@@ -195,7 +195,7 @@ fn without_a_value_every_comparison_is_false() {
             let Ok((rules, _)) = try_load(&file(&condition)) else {
                 continue;
             };
-            let absent = Event {
+            let absent = SyscallEvent {
                 activity: Activity::Container,
                 ..unknown()
             };
@@ -205,7 +205,7 @@ fn without_a_value_every_comparison_is_false() {
             }
         }
         let absent = with(Activity::Container);
-        let absent = Event {
+        let absent = SyscallEvent {
             container: Arc::new(Container::default()),
             ..absent
         };

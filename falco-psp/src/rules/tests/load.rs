@@ -41,7 +41,7 @@ fn a_rule_has_all_its_parts() {
         "user.uids"
     ]));
     assert_eq!(
-        rule.output.render(&event()),
+        rule.output.render(&event().into()),
         "root (user=1000 container=0123456789ab)"
     );
 }
@@ -238,7 +238,7 @@ fn names_are_replaced_in_place_and_added_to() {
     let names: Vec<_> = rules.rules().iter().map(|rule| &rule.name).collect();
     assert_eq!(names, ["first", "second"]);
     assert_eq!(fired(&rules, &event()), ["first"]);
-    assert_eq!(rules.rules()[0].output.render(&event()), "new");
+    assert_eq!(rules.rules()[0].output.render(&event().into()), "new");
     assert_eq!(warnings.len(), 3);
     assert!(
         warnings

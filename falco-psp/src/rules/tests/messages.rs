@@ -145,12 +145,12 @@ fn what_may_be_a_mistake_is_a_warning() {
 
 #[test]
 fn rules_of_unknown_sources_are_skipped() {
-    let text = "- {macro: m, condition: ka.verb = create}\n\
-                - {rule: r, desc: d, output: '%ka.verb', priority: info, source: k8s_audit, \
+    let text = "- {macro: m, condition: ct.name = x}\n\
+                - {rule: r, desc: d, output: o, priority: info, source: aws_cloudtrail, \
                 condition: m}\n";
     assert_eq!(
         warnings(text),
-        ["r.yaml:2:66: warning: the rule \"r\" is skipped: unknown source \"k8s_audit\""]
+        ["r.yaml:2:57: warning: the rule \"r\" is skipped: unknown source \"aws_cloudtrail\""]
     );
 }
 

@@ -6,9 +6,9 @@ use super::*;
 use crate::rules::escape;
 use crate::rules::output::Output;
 
-fn render(format: &str, event: &Event) -> String {
+fn render(format: &str, event: &SyscallEvent) -> String {
     match Output::new(format) {
-        Ok(output) => output.render(event),
+        Ok(output) => output.render(&event.clone().into()),
         Err(errors) => panic!("{format}: {errors:?}"),
     }
 }
@@ -70,7 +70,7 @@ fn json_fields_keep_their_types() {
     )
     .unwrap();
     assert_eq!(
-        serde_json::Value::Object(output.fields(&event())),
+        serde_json::Value::Object(output.fields(&event().into())),
         json!({
             "proc.name": "nginx",
             "user.uid": 1000,
@@ -82,7 +82,7 @@ fn json_fields_keep_their_types() {
             "evt.time": 1_561_593_996_540_876_032_u64,
         })
     );
-    let plain = Output::new("plain").unwrap().fields(&event());
+    let plain = Output::new("plain").unwrap().fields(&event().into());
     assert_eq!(plain.len(), 1);
 }
 

@@ -83,7 +83,7 @@ fn no_rule_fires_outside_its_types() {
                     let (rules, _) = try_load(&file(&condition)).unwrap();
                     let rule = &rules.rules()[0];
                     for event in &events {
-                        let holds = rule.condition.matches(event);
+                        let holds = rule.condition.matches(&event.clone().into());
                         let found = rules.event_types().contains(event.activity.event_type());
                         assert!(found || !holds, "{condition}");
                         assert_eq!(

@@ -1,0 +1,258 @@
+//! Manifests: what a file declares, as the API server would have answered its creation.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::diagnostic::Diagnostic;
+use crate::event::AuditEvent;
+use crate::pod::PodFacts;
+use crate::yaml::{self, Node, Value as Yaml};
+
+/// A pod that a manifest declares, by itself or as the template of a workload.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// Namespace, kind and name of the object in the manifest.
+    pub workload: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The pod.
+    pub pod: Value,
+}
+
+/// What files declare.
+#[derive(Debug, Default)]
+pub struct Manifests {
+    /// The pods.
+    pub declared: Vec<Declared>,
+    /// How many objects of other kinds there were, by kind.
+    pub others: BTreeMap<String, u64>,
+    /// What could not be read.
+    pub errors: Vec<Diagnostic>,
+}
+
+/// Where the pod stands in an object of each kind.
+const TEMPLATES: [(&str, &str); 9] = [
+    ("Pod", ""),
+    ("Deployment", "/spec/template"),
+    ("StatefulSet", "/spec/template"),
+    ("DaemonSet", "/spec/template"),
+    ("ReplicaSet", "/spec/template"),
+    ("ReplicationController", "/spec/template"),
+    ("Job", "/spec/template"),
+    ("CronJob", "/spec/jobTemplate/spec/template"),
+    ("PodTemplate", "/template"),
+];
+
+/// How deep folders and lists are followed.
+const MAX_DEPTH: usize = 32;
+
+impl Manifests {
+    /// Adds what `path` declares: a file, a folder with its `.yaml`, `.yml` and `.json` files, or
+    /// `-` for standard input. What names no namespace is in `namespace`.
+    pub fn add(&mut self, path: &Path, namespace: &str) {
+        self.add_path(path, namespace, 0);
+    }
+
+    fn add_path(&mut self, path: &Path, namespace: &str, depth: usize) {
+        let file: Arc<str> = path.to_string_lossy().into();
+        let failed =
+            |error: io::Error| Diagnostic::error(&file, None, format!("cannot read it: {error}"));
+        if path.is_dir() && depth < MAX_DEPTH {
+            match fs::read_dir(path) {
+                Ok(entries) => {
+                    let mut paths: Vec<PathBuf> =
+                        entries.flatten().map(|entry| entry.path()).collect();
+                    paths.sort();
+                    let is_manifest = |path: &PathBuf| {
+                        let ending = path.extension().and_then(|ending| ending.to_str());
+                        path.is_dir() || matches!(ending, Some("yaml" | "yml" | "json"))
+                    };
+                    for path in paths.iter().filter(|path| is_manifest(path)) {
+                        self.add_path(path, namespace, depth + 1);
+                    }
+                }
+                Err(error) => self.errors.push(failed(error)),
+            }
+            return;
+        }
+        let text = if path == Path::new("-") {
+            let mut text = String::new();
+            io::stdin().lock().read_to_string(&mut text).map(|_| text)
+        } else {
+            fs::read_to_string(path)
+        };
+        match text {
+            Ok(text) => self.add_text(&file, &text, namespace),
+            Err(error) => self.errors.push(failed(error)),
+        }
+    }
+
+    fn add_text(&mut self, file: &Arc<str>, text: &str, namespace: &str) {
+        match yaml::parse(file, text) {
+            Ok(documents) => {
+                for document in documents.iter().filter(|document| !document.is_null()) {
+                    self.add_object(&to_json(document), namespace, 0);
+                }
+            }
+            Err(error) => self.errors.push(error),
+        }
+    }
+
+    fn add_object(&mut self, object: &Value, namespace: &str, depth: usize) {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        if let Some(items) = object["items"].as_array()
+            && kind.ends_with("List")
+            && depth < MAX_DEPTH
+        {
+            let of_list = kind.trim_end_matches("List");
+            for item in items {
+                let mut item = item.clone();
+                // `PodList` and its like do not repeat the kind.
+                if item["kind"].is_null() && item.is_object() {
+                    item["kind"] = of_list.into();
+                }
+                self.add_object(&item, namespace, depth + 1);
+            }
+            return;
+        }
+        let template = TEMPLATES.iter().find(|(known, _)| *known == kind);
+        let pod = template.and_then(|(_, place)| object.pointer(place));
+        let Some(pod) = pod.filter(|pod| pod.is_object()) else {
+            let kind = if kind.is_empty() {
+                "without a kind"
+            } else {
+                kind
+            };
+            *self.others.entry(kind.to_owned()).or_default() += 1;
+            return;
+        };
+        let metadata = &object["metadata"];
+        let namespace = metadata["namespace"].as_str().unwrap_or(namespace);
+        let name = metadata["name"]
+            .as_str()
+            .or_else(|| metadata["generateName"].as_str());
+        let name = name.unwrap_or("(no name)");
+        let mut pod = pod.clone();
+        if pod["metadata"]["name"].is_null() {
+            if pod["metadata"].is_null() {
+                pod["metadata"] = Value::Object(Map::new());
+            }
+            pod["metadata"]["generateName"] = name.into();
+        }
+        self.declared.push(Declared {
+            workload: format!("{namespace}/{kind}/{name}"),
+            namespace: namespace.to_owned(),
+            pod,
+        });
+    }
+}
+
+impl Declared {
+    /// The audit event of the pod's creation.
+    pub fn event(&self, number: u64, time_ns: u64) -> AuditEvent {
+        AuditEvent {
+            number,
+            time_ns,
+            audit: Arc::new(json!({
+                "kind": "Event",
+                "apiVersion": "audit.k8s.io/v1",
+                "stage": "ResponseComplete",
+                "verb": "create",
+                "objectRef": {"resource": "pods", "namespace": self.namespace},
+                "responseStatus": {"code": 201},
+                "requestObject": self.pod,
+            })),
+            pod: Some(Arc::new(PodFacts::of(&self.pod))),
+        }
+    }
+}
+
+/// A YAML node as JSON. Keys that are no text become text, as Kubernetes does it.
+fn to_json(node: &Node) -> Value {
+    match &node.value {
+        Yaml::Null => Value::Null,
+        Yaml::Bool(value) => (*value).into(),
+        Yaml::Int(value) => (*value).into(),
+        Yaml::Float(value) => (*value).into(),
+        Yaml::String(value) => value.as_str().into(),
+        Yaml::Sequence(items) => items.iter().map(to_json).collect(),
+        Yaml::Mapping(entries) => {
+            let entries = entries.iter().filter_map(|(key, value)| {
+                let key = key.as_text()?.into_owned();
+                Some((key, to_json(value)))
+            });
+            Value::Object(entries.collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Manifests {
+        let mut manifests = Manifests::default();
+        manifests.add_text(&"m.yaml".into(), text, "default");
+        manifests
+    }
+
+    fn workloads(text: &str) -> Vec<String> {
+        let declared = read(text).declared.into_iter();
+        declared.map(|declared| declared.workload).collect()
+    }
+
+    #[test]
+    fn every_kind_of_workload_has_a_pod() {
+        for (kind, place) in TEMPLATES {
+            let mut object = json!({"kind": kind, "metadata": {"name": "w", "namespace": "n"}});
+            let pod = json!({"spec": {"hostPID": true}});
+            let mut inner = pod.clone();
+            for part in place.split('/').filter(|part| !part.is_empty()).rev() {
+                inner = json!({part: inner});
+            }
+            for (key, value) in inner.as_object().unwrap() {
+                object[key] = value.clone();
+            }
+            let manifests = read(&object.to_string());
+            assert_eq!(manifests.declared.len(), 1, "{kind}");
+            assert_eq!(manifests.declared[0].workload, format!("n/{kind}/w"));
+            let event = manifests.declared[0].event(1, 0);
+            assert!(event.pod.unwrap().host_pid, "{kind}");
+        }
+    }
+
+    #[test]
+    fn documents_and_lists_are_read_whole() {
+        let pod = |name: &str| format!("kind: Pod\nmetadata: {{name: {name}}}\nspec: {{}}\n");
+        let text = format!("{}---\n---\n{}", pod("a"), pod("b"));
+        assert_eq!(workloads(&text), ["default/Pod/a", "default/Pod/b"]);
+        let list = "kind: PodList\nitems: [{metadata: {name: a}}, {metadata: {name: b}}]";
+        assert_eq!(workloads(list), ["default/Pod/a", "default/Pod/b"]);
+        let list = "kind: List\nitems: [{kind: Service}, {kind: Pod, metadata: {name: c}}]";
+        let manifests = read(list);
+        assert_eq!(manifests.declared.len(), 1);
+        assert_eq!(manifests.others["Service"], 1);
+    }
+
+    #[test]
+    fn what_is_broken_is_told_and_the_rest_is_read() {
+        assert_eq!(read("a: [").errors.len(), 1);
+        let manifests = read("kind: Deployment\nspec: 7\n---\nkind: Pod\nspec: []\n");
+        assert_eq!(manifests.others["Deployment"], 1);
+        assert_eq!(manifests.declared.len(), 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(text: String) {
+            for declared in read(&text).declared {
+                let _ = declared.event(1, 0);
+            }
+        }
+    }
+}

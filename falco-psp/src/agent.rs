@@ -2,12 +2,9 @@
 //! and tells what they find. It owns all that changes while it runs.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
 use std::sync::Arc;
 
 use falco_psp_common::record::{Kind, flags, namespace};
-use jiff::tz::TimeZone;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Map;
 
@@ -17,10 +14,10 @@ use crate::context::containers::{Containers, Sighting};
 use crate::context::host::HostNamespaces;
 use crate::context::processes::{self, Found, Origin, Programs};
 use crate::event::{Activity, Event, Process, SyscallEvent};
-use crate::outputs::alert::{Alert, Format};
+use crate::outputs::alert::Alert;
 use crate::outputs::stdout::Stdout;
-use crate::report::tally::{Tally, Violation};
-use crate::rules::{Rule, RuleSet};
+use crate::report::tally::{Tally, Violation, facts};
+use crate::rules::RuleSet;
 use crate::sources::syscall::calls;
 use crate::sources::syscall::decode::Record;
 
@@ -44,25 +41,16 @@ pub struct Fates {
     pub unknown_origin: u64,
 }
 
-/// How alerts are told.
-#[derive(Clone, Copy, Debug)]
-pub struct Telling {
-    /// Text or JSON.
-    pub format: Format,
-    /// Every violation, not only the first of its kind.
-    pub all: bool,
-}
-
 /// The agent at work.
 pub struct Agent {
-    rules: RuleSet,
-    telling: Telling,
+    rules: Arc<RuleSet>,
+    /// Whether every violation is told, not only the first of its kind.
+    all: bool,
     host_mnt_ns: u32,
     containers: Containers,
     programs: Programs,
-    stdout: Stdout,
-    hostname: String,
-    zone: TimeZone,
+    /// Until it is closed.
+    stdout: Option<Stdout>,
     number: u64,
     /// What was found.
     pub tally: Tally,
@@ -71,32 +59,20 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that judges by `rules`.
-    ///
-    /// # Errors
-    /// The thread that writes alerts cannot be started.
-    pub fn new(rules: RuleSet, telling: Telling, host: HostNamespaces) -> io::Result<Self> {
-        Ok(Self {
+    /// An agent that judges by `rules` and tells what it finds on `stdout`: with `all` every
+    /// violation, otherwise the first of each kind.
+    pub fn new(rules: Arc<RuleSet>, all: bool, host: HostNamespaces, stdout: Stdout) -> Self {
+        Self {
             rules,
-            telling,
+            all,
             host_mnt_ns: host.get(namespace::MNT),
             containers: Containers::new(host),
             programs: Programs::default(),
-            stdout: Stdout::start()?,
-            hostname: rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
-            zone: TimeZone::system(),
+            stdout: Some(stdout),
             number: 0,
             tally: Tally::default(),
             fates: Fates::default(),
-        })
-    }
-
-    /// The rules in force.
-    pub fn rules(&self) -> &RuleSet {
-        &self.rules
+        }
     }
 
     /// The containers whose programs have been seen.
@@ -225,26 +201,23 @@ impl Agent {
 
     /// Tells that events were lost: whoever reads the alerts must know that they have holes.
     pub fn tell_loss(&mut self, lost: u64) {
-        self.stdout.send(
-            Alert {
-                time_ns: now_ns(),
-                rule: "Falco internal: syscall event drop".to_owned(),
-                priority: "Critical",
-                output: format!("{lost} system call events were lost: violations may be missing"),
-                output_fields: Map::from_iter([("n_drops".to_owned(), lost.into())]),
-                source: "internal",
-                tags: Vec::new(),
-            }
-            .line(self.telling.format, &self.hostname, &self.zone),
-        );
+        let Some(stdout) = &self.stdout else {
+            return;
+        };
+        stdout.tell(&Alert {
+            time_ns: now_ns(),
+            rule: "Falco internal: syscall event drop".to_owned(),
+            priority: "Critical",
+            output: format!("{lost} system call events were lost: violations may be missing"),
+            output_fields: Map::from_iter([("n_drops".to_owned(), lost.into())]),
+            source: "internal",
+            tags: Vec::new(),
+        });
     }
 
-    /// Writes all alerts that are still queued; how many could not be written.
-    ///
-    /// # Errors
-    /// Standard output cannot be written.
-    pub fn finish(&mut self) -> io::Result<u64> {
-        self.stdout.finish()
+    /// Tells nothing more, so that the writer of standard output can end.
+    pub fn close(&mut self) {
+        self.stdout = None;
     }
 
     /// A runtime sets a container up from inside its control group and namespaces. What tells its
@@ -306,44 +279,20 @@ impl Agent {
             process,
             container: Arc::clone(&tracked.container),
         });
-        let container = self.tally.container(container_id);
+        let container = self.tally.subject(container_id);
         for (index, rule) in self.rules.matching(&event) {
             let violation = Violation {
                 rule: index,
-                container,
+                subject: container,
                 facts: facts(rule, &event, program.as_deref()),
             };
             let told = self.tally.count(violation, posture);
-            if told || self.telling.all {
-                let line =
-                    alert(rule, &event).line(self.telling.format, &self.hostname, &self.zone);
-                self.stdout.send(line);
+            if told || self.all {
+                if let Some(stdout) = &self.stdout {
+                    stdout.tell(&Alert::of(rule, &event));
+                }
             }
         }
-    }
-}
-
-/// Hash of what makes one violation of a rule differ from another: the values that the rule's
-/// condition reads, and the program.
-fn facts(rule: &Rule, event: &Event, program: Option<&str>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    rule.condition.for_each_field(&mut |field| {
-        field.extract(event, |value| value.hash(&mut hasher));
-        hasher.write_u8(0);
-    });
-    program.hash(&mut hasher);
-    hasher.finish()
-}
-
-fn alert(rule: &Rule, event: &Event) -> Alert {
-    Alert {
-        time_ns: event.time_ns(),
-        rule: rule.name.clone(),
-        priority: rule.priority.word(),
-        output: rule.output.render(event),
-        output_fields: rule.output.fields(event),
-        source: rule.source.name(),
-        tags: rule.tags.iter().cloned().collect(),
     }
 }
 
@@ -411,6 +360,7 @@ mod tests {
     use falco_psp_common::record::FIXED_SIZE;
 
     use super::*;
+    use crate::outputs::alert::{Format, Style};
 
     const HOST: u32 = 1;
     const RUNTIME: u32 = 2;
@@ -418,12 +368,9 @@ mod tests {
     const NESTED: u32 = 4;
 
     fn agent() -> Agent {
-        let telling = Telling {
-            format: Format::Text,
-            all: false,
-        };
         let host = HostNamespaces([HOST; namespace::COUNT]);
-        Agent::new(RuleSet::default(), telling, host).unwrap()
+        let (stdout, _) = Stdout::start(Style::new(Format::Text)).unwrap();
+        Agent::new(Arc::default(), false, host, stdout)
     }
 
     /// Whether a process with these mount namespaces is the workload's: its own, that of its

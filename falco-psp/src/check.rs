@@ -1,25 +1,16 @@
 //! `falco-psp check`: what admission would say of the pods that manifests declare.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use jiff::tz::TimeZone;
-
-use crate::event::Event;
-use crate::outputs::alert::{Alert, Format};
-use crate::rules::{Priority, RuleSet, Source, escape};
+use crate::declared::Judge;
+use crate::diagnostic::Diagnostic;
+use crate::outputs::alert::{Format, Style};
+use crate::policies::Policies;
+use crate::report::declared::{Document, NotJudged, Subject};
+use crate::rules::escape;
 use crate::sources::manifest::Manifests;
-
-/// What admission would do with a workload's pods.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Verdict {
-    /// Controls on which it would deny them.
-    denied: BTreeSet<&'static str>,
-    /// Controls on which it would fill something in.
-    changed: BTreeSet<&'static str>,
-}
 
 /// The result of a check.
 #[derive(Debug)]
@@ -28,6 +19,8 @@ pub struct Checked {
     pub alerts: String,
     /// Verdicts by workload, and what could not be judged.
     pub summary: String,
+    /// The same as data.
+    pub document: Document,
     /// Whether admission would deny any pod.
     pub denied: bool,
     /// Whether a file could not be read.
@@ -35,82 +28,60 @@ pub struct Checked {
 }
 
 /// Judges the pods that `files` declare. What names no namespace is in `namespace`.
-pub fn check(rules: &RuleSet, files: &[PathBuf], namespace: &str, format: Format) -> Checked {
+pub fn check(policies: &Policies, files: &[PathBuf], namespace: &str, format: Format) -> Checked {
     let mut manifests = Manifests::default();
     for file in files {
         manifests.add(file, namespace);
     }
-    let hostname = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    let zone = TimeZone::system();
+    let style = Style::new(format);
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
 
     let mut alerts = String::new();
-    let mut verdicts: BTreeMap<&str, Verdict> = BTreeMap::new();
+    // Of a manifest every violation is told.
+    let mut judge = Judge::new(true);
     for (declared, number) in manifests.declared.iter().zip(1..) {
-        let event = Event::from(declared.event(number, now));
-        let verdict = verdicts.entry(&declared.workload).or_default();
-        for (_, rule) in rules.matching(&event) {
-            if let Some(control) = rule.control() {
-                match rule.priority {
-                    Priority::Notice => verdict.changed.insert(control.name()),
-                    _ => verdict.denied.insert(control.name()),
-                };
+        let event = match declared.event(number, now) {
+            Ok(event) => event,
+            Err(why) => {
+                let message = format!("{}: {why}", escape(&declared.workload));
+                let place = declared.place.as_str().into();
+                manifests
+                    .errors
+                    .push(Diagnostic::error(&place, None, message));
+                continue;
             }
-            let alert = Alert {
-                time_ns: now,
-                rule: rule.name.clone(),
-                priority: rule.priority.word(),
-                output: rule.output.render(&event),
-                output_fields: rule.output.fields(&event),
-                source: Source::K8sAudit.name(),
-                tags: rule.tags.iter().cloned().collect(),
-            };
-            alerts += &alert.line(format, &hostname, &zone);
+        };
+        let subject = Subject {
+            id: &declared.workload,
+            place: Some(&declared.place),
+            dry_run: false,
+        };
+        judge.judge(policies, event, &subject, |alert| {
+            alerts += &alert.line(&style);
             alerts.push('\n');
-        }
+        });
     }
+    let not_judged = NotJudged {
+        errors: manifests.errors.iter().map(ToString::to_string).collect(),
+        other_kinds: manifests.others.clone(),
+    };
     Checked {
         alerts,
-        summary: summary(&verdicts, &manifests),
-        denied: verdicts.values().any(|verdict| !verdict.denied.is_empty()),
+        summary: summary(&judge.report.table(policies), &manifests),
+        denied: judge.report.any_denied(),
         failed: !manifests.errors.is_empty(),
+        document: judge.report.document(policies, not_judged),
     }
 }
 
-fn summary(verdicts: &BTreeMap<&str, Verdict>, manifests: &Manifests) -> String {
+fn summary(table: &str, manifests: &Manifests) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
     for error in &manifests.errors {
         let _ = writeln!(text, "{error}");
     }
-    let names = |controls: &BTreeSet<&str>| {
-        let names: Vec<&str> = controls.iter().copied().collect();
-        names.join(", ")
-    };
-    let mut counts = [0_usize; 3];
-    for (workload, verdict) in verdicts {
-        let (which, word, controls) = if !verdict.denied.is_empty() {
-            (0, "denied", names(&verdict.denied))
-        } else if !verdict.changed.is_empty() {
-            (1, "changed", names(&verdict.changed))
-        } else {
-            (2, "fine", String::new())
-        };
-        counts[which] += 1;
-        let line = format!("{word:<8} {}  {controls}", escape(workload));
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    let [denied, changed, fine] = counts;
-    let _ = writeln!(
-        text,
-        "{} workloads: {denied} denied, {changed} allowed after admission has filled something in, \
-         {fine} fine",
-        verdicts.len()
-    );
+    text += table;
     if !manifests.others.is_empty() {
         let others: Vec<String> = manifests
             .others

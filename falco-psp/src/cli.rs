@@ -1,9 +1,10 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::sources::syscall::load::KERNEL_BTF;
 
@@ -12,7 +13,7 @@ use crate::sources::syscall::load::KERNEL_BTF;
 /// Reads the policy, turns it into Falco rules, and judges by them what the containers of this
 /// node do. It never blocks anything and never installs a policy.
 ///
-/// Exit code of a run with --duration: 0 nothing found, 2 violations found, 1 an error.
+/// Exit code of a run with --duration or of an --audit-log: 0 nothing found, 2 violations found, 1 an error.
 #[derive(Debug, Parser)]
 #[command(name = "falco-psp", version, args_conflicts_with_subcommands = true)]
 #[command(subcommand_negates_reqs = true)]
@@ -37,12 +38,18 @@ pub enum Command {
     ///
     /// Exit code: 0 all would be admitted, 2 some would be denied, 1 an error.
     Check {
-        /// The policy
-        #[arg(long, value_name = "FILE")]
-        psp: PathBuf,
+        /// The policy; with several, a pod is denied if none admits it
+        #[arg(long, value_name = "FILE", required = true)]
+        psp: Vec<PathBuf>,
         /// Print alerts as JSON, one object a line, with Falco's keys
         #[arg(long)]
         json: bool,
+        /// text: alerts, then a table. json: the whole result as one JSON document
+        #[arg(long, value_enum, default_value_t, conflicts_with = "json")]
+        format: CheckFormat,
+        /// Leave this namespace out, such as kube-system; may be given several times
+        #[arg(long, value_name = "NAME")]
+        exempt_namespace: Vec<String>,
         /// The namespace of manifests that name none
         #[arg(long, value_name = "NAME", default_value = "default")]
         namespace: String,
@@ -54,12 +61,54 @@ pub enum Command {
     Doctor,
 }
 
+/// How `check` gives its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// Alerts, then a table.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
 /// How to watch.
 #[derive(Debug, Args)]
 pub struct Watch {
-    /// The candidate policy: a PodSecurityPolicy in YAML or JSON
+    /// The candidate policy: a PodSecurityPolicy in YAML or JSON. With several, a declared pod is
+    /// denied if none admits it
     #[arg(long, value_name = "FILE", required = true)]
-    pub psp: Option<PathBuf>,
+    pub psp: Vec<PathBuf>,
+    /// Judge only pods of this namespace; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Vec<String>,
+    /// Leave this namespace out, such as kube-system; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub exempt_namespace: Vec<String>,
+    /// Judge the Kubernetes audit events of this log instead of watching the node; - is standard
+    /// input, and gzip is fine
+    #[arg(long, value_name = "FILE")]
+    pub audit_log: Option<PathBuf>,
+    /// Go on at the end of the audit log, as it grows and is rotated
+    #[arg(long, requires = "audit_log")]
+    pub follow: bool,
+    /// Judge the audit events that the API server posts to http(s)://ADDR/k8s-audit
+    #[arg(long, value_name = "ADDR")]
+    pub audit_listen: Option<SocketAddr>,
+    /// The webhook's certificate, and its key, in PEM: HTTPS instead of HTTP
+    #[arg(long, value_name = "FILE", requires_all = ["audit_listen", "audit_tls_key"])]
+    pub audit_tls_cert: Option<PathBuf>,
+    /// The key of the certificate
+    #[arg(long, value_name = "FILE", requires = "audit_tls_cert")]
+    pub audit_tls_key: Option<PathBuf>,
+    /// Take events only from clients with a certificate of one of these CAs
+    #[arg(long, value_name = "FILE", requires = "audit_tls_cert")]
+    pub audit_client_ca: Option<PathBuf>,
+    /// Listen without TLS where other machines can reach the webhook
+    #[arg(long, requires = "audit_listen")]
+    pub audit_insecure_http: bool,
+    /// Watch this node's containers as well, beside audit events
+    #[arg(long)]
+    pub syscalls: bool,
     /// Also write the rules that the policy becomes to this file
     #[arg(long, alias = "psp_save", value_name = "FILE")]
     pub psp_save: Option<PathBuf>,

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::container::Container;
 use crate::pod::PodFacts;
 
@@ -54,10 +56,39 @@ pub struct AuditEvent {
     pub number: u64,
     /// When the request reached its stage: nanoseconds since the Unix epoch.
     pub time_ns: u64,
-    /// The event, `audit.k8s.io/v1`.
-    pub audit: Arc<serde_json::Value>,
-    /// What the pod asks for, if the request is about one.
-    pub pod: Option<Arc<PodFacts>>,
+    /// The request.
+    pub request: Request,
+    /// What the pod asks for.
+    pub pod: Arc<PodFacts>,
+    /// The whole event as it came, `audit.k8s.io/v1` in JSON.
+    pub json: Bytes,
+}
+
+/// A request to the API server. A text is empty where there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Its identity, the same in all its events.
+    pub audit_id: String,
+    /// How far it has come: `ResponseComplete`.
+    pub stage: String,
+    /// The verb.
+    pub verb: String,
+    /// Path and query.
+    pub uri: String,
+    /// Who asked.
+    pub user: String,
+    /// The status code of the answer.
+    pub code: Option<i32>,
+    /// The resource that it is about.
+    pub resource: String,
+    /// The part of it.
+    pub subresource: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it was only a trial (`?dryRun=All`).
+    pub dry_run: bool,
 }
 
 /// One event of the syscall source: something happened to a process of a container, and this is

@@ -5,18 +5,21 @@
 //! tell.
 
 pub mod agent;
+pub mod audit;
 pub mod check;
 pub mod cli;
 pub mod container;
 pub mod context;
 pub mod control;
 pub mod convert;
+pub mod declared;
 pub mod diagnostic;
 pub mod doctor;
 pub mod event;
 pub mod fields;
 pub mod outputs;
 pub mod pod;
+pub mod policies;
 pub mod psp;
 pub mod report;
 pub mod rules;

@@ -1,14 +1,15 @@
 //! Parses the command line, runs, and gives the exit code.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use falco_psp::cli::{Cli, Command};
+use falco_psp::cli::{CheckFormat, Cli, Command};
 use falco_psp::outputs::alert::Format;
-use falco_psp::watch::WatchError;
+use falco_psp::policies::{Limits, Policies, PolicyError};
 use falco_psp::{check, doctor, watch};
 use tracing::level_filters::LevelFilter;
 
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // What is wrong with a file begins with the file's name.
             match error.downcast_ref() {
-                Some(WatchError::Policy(_)) => eprintln!("{error}"),
+                Some(PolicyError::Policy(_)) => eprintln!("{error}"),
                 _ => eprintln!("falco-psp: {error:#}"),
             }
             ExitCode::from(ERROR)
@@ -45,27 +46,35 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Convert { policy }) => {
-            let prepared = watch::prepare(&policy)?;
-            for warning in &prepared.warnings {
-                eprintln!("{warning}");
-            }
-            print(&prepared.text)?;
+            let policies = load(&[policy], &Limits::default())?;
+            print(&policies.text)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Check {
             psp,
             json,
+            format,
             namespace,
+            exempt_namespace,
             files,
         }) => {
-            let prepared = watch::prepare(&psp)?;
-            for warning in &prepared.warnings {
-                eprintln!("{warning}");
+            let limits = Limits {
+                exempt_namespaces: exempt_namespace,
+                ..Limits::default()
+            };
+            let policies = load(&psp, &limits)?;
+            let alerts = if json { Format::Json } else { Format::Text };
+            let checked = check::check(&policies, &files, &namespace, alerts);
+            match format {
+                CheckFormat::Text => {
+                    print(&checked.alerts)?;
+                    eprint!("{}", checked.summary);
+                }
+                CheckFormat::Json => {
+                    let document = serde_json::to_string_pretty(&checked.document);
+                    print(&(document.context("cannot write the result")? + "\n"))?;
+                }
             }
-            let format = if json { Format::Json } else { Format::Text };
-            let checked = check::check(&prepared.rules, &files, &namespace, format);
-            print(&checked.alerts)?;
-            eprint!("{}", checked.summary);
             Ok(ExitCode::from(match (checked.failed, checked.denied) {
                 (true, _) => ERROR,
                 (false, true) => VIOLATIONS,
@@ -78,17 +87,34 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(if checkup.healthy { 0 } else { ERROR }))
         }
         None => {
-            let policy = cli.watch.psp.clone().context("--psp FILE is missing")?;
-            log(cli.watch.verbose);
+            let options = &cli.watch;
+            let limits = Limits {
+                namespaces: options.namespace.clone(),
+                exempt_namespaces: options.exempt_namespace.clone(),
+            };
+            let policies = load(&options.psp, &limits)?;
+            if let Some(path) = &options.psp_save {
+                policies.save(path)?;
+            }
+            log(options.verbose);
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .context("cannot start")?;
-            let outcome = runtime.block_on(watch::watch(&cli.watch, &policy))?;
+            let outcome = runtime.block_on(watch::watch(options, policies))?;
             let failed = outcome.finite && outcome.violated;
             Ok(ExitCode::from(if failed { VIOLATIONS } else { 0 }))
         }
     }
+}
+
+/// Reads the policies and tells what their author should know.
+fn load(paths: &[PathBuf], limits: &Limits) -> anyhow::Result<Policies> {
+    let policies = Policies::load(paths, limits)?;
+    for warning in &policies.warnings {
+        eprintln!("{warning}");
+    }
+    Ok(policies)
 }
 
 /// Writes to standard output. A reader that has gone away (`| head`) is no error.

@@ -1,26 +1,29 @@
-//! A run: the policy becomes rules, the kernel side is started, and the agent judges until it is
-//! told to stop.
+//! A run: the sources that were asked for are started, and what they give is judged until they
+//! end or the run is told to stop.
 
 use std::collections::HashSet;
-use std::fs;
+use std::future::pending;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch as watch_channel};
+use tokio::task::JoinHandle;
 
-use crate::agent::{Agent, Telling};
+use crate::agent::Agent;
+use crate::audit::Auditor;
 use crate::cli::Watch;
 use crate::context::host::HostNamespaces;
-use crate::control::Control;
-use crate::convert::{self, ConvertError};
-use crate::diagnostic::Diagnostic;
-use crate::outputs::alert::Format;
-use crate::psp;
-use crate::report::summary::{Scope, Summary};
-use crate::rules::{self, RuleSet, Source};
+use crate::outputs::alert::{Format, Style};
+use crate::outputs::stdout::Stdout;
+use crate::policies::Policies;
+use crate::report::summary::Summary;
+use crate::rules::Source;
+use crate::sources::k8s_audit::Batch;
+use crate::sources::k8s_audit::file::{AuditLog, LogError, LogOptions};
+use crate::sources::k8s_audit::webhook::{Config, PATH, Stats, TlsFiles, Webhook, WebhookError};
 use crate::sources::syscall::ledger;
 use crate::sources::syscall::load::{KernelSide, LoadError, Options};
 use crate::sources::syscall::reader::Reader;
@@ -29,30 +32,23 @@ use crate::sources::syscall::reader::Reader;
 const BATCH: usize = 4_096;
 /// How often the ledger is looked at for losses.
 const LEDGER_TICK: Duration = Duration::from_secs(1);
+/// Batches of audit events that may wait.
+const QUEUE: usize = 16;
+/// After this time without any audit event, that is told.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why a run failed.
 #[derive(Debug, Error)]
 pub enum WatchError {
-    /// The policy cannot be used.
-    #[error("{}", lines(.0))]
-    Policy(Vec<Diagnostic>),
-    /// The policy cannot be turned into rules.
-    #[error(transparent)]
-    Convert(#[from] ConvertError),
-    /// The rules that the policy became do not load: a defect of falco-psp.
-    #[error("falco-psp made rules that it cannot load; please report this:\n{}", lines(.0))]
-    Rules(Vec<Diagnostic>),
-    /// The rules cannot be saved.
-    #[error("cannot write {}: {why}; name a file in a directory that exists", .path.display())]
-    Save {
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        why: io::Error,
-    },
     /// System calls cannot be observed.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The audit log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// There is no webhook.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// The system refuses something that it gives every process.
     #[error("cannot {what}: {why}")]
     System {
@@ -63,48 +59,8 @@ pub enum WatchError {
     },
 }
 
-fn lines(diagnostics: &[Diagnostic]) -> String {
-    let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
-    lines.join("\n")
-}
-
-/// A policy made ready to judge.
-pub struct Prepared {
-    /// The policy's name.
-    pub name: String,
-    /// The text of its rules.
-    pub text: String,
-    /// The rules.
-    pub rules: RuleSet,
-    /// Controls that the policy restricts and no rule observes.
-    pub unobserved: Vec<Control>,
-    /// What the policy's scope rests on.
-    pub scope: Scope,
-    /// What its author should know.
-    pub warnings: Vec<Diagnostic>,
-}
-
-/// Reads a policy and turns it into rules.
-///
-/// # Errors
-/// The policy is none, or cannot be converted.
-pub fn prepare(path: &Path) -> Result<Prepared, WatchError> {
-    let (policy, mut warnings) = psp::load(path).map_err(WatchError::Policy)?;
-    let converted = convert::rules_text(&policy)?;
-    let file = Arc::from(format!("{} (as rules)", path.display()));
-    let (rules, found) = rules::load(&file, &converted.text).map_err(WatchError::Rules)?;
-    warnings.extend(found);
-    Ok(Prepared {
-        name: policy.name.clone(),
-        scope: Scope {
-            images: !policy.scope.images.is_empty(),
-            namespaces: !policy.scope.namespaces.is_empty(),
-        },
-        text: converted.text,
-        rules,
-        unobserved: converted.unobserved,
-        warnings,
-    })
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> WatchError {
+    move |why| WatchError::System { what, why }
 }
 
 /// What a run came to.
@@ -112,98 +68,47 @@ pub fn prepare(path: &Path) -> Result<Prepared, WatchError> {
 pub struct Outcome {
     /// Whether anything violates the policy.
     pub violated: bool,
-    /// Whether the run ended by itself, at the end of `--duration`.
+    /// Whether the run ended by itself: at the end of `--duration` or of the audit log.
     pub finite: bool,
 }
 
-/// Watches until the end of `--duration`, Ctrl-C or SIGTERM.
+/// Watches until the end of `--duration` or of the audit log, Ctrl-C or SIGTERM.
 ///
 /// # Errors
-/// See [`WatchError`]. Whatever is wrong with the files shows before anything starts.
-pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError> {
-    let prepared = prepare(policy)?;
-    for warning in &prepared.warnings {
-        eprintln!("{warning}");
-    }
-    if let Some(path) = &options.psp_save {
-        fs::write(path, &prepared.text).map_err(|why| WatchError::Save {
-            path: path.clone(),
-            why,
-        })?;
-    }
-    let Prepared {
-        name,
-        rules,
-        unobserved,
-        scope,
-        ..
-    } = prepared;
-    let system = |what| move |why| WatchError::System { what, why };
+/// See [`WatchError`].
+pub async fn watch(options: &Watch, policies: Policies) -> Result<Outcome, WatchError> {
+    let policies = Arc::new(policies);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for Ctrl-C"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
-
-    let host = HostNamespaces::find().map_err(LoadError::HostNamespaces)?;
-    let event_types = rules.event_types();
-    let kernel_options = Options {
-        btf: &options.btf,
-        ring_bytes: options.ring_size << 10,
-        // A repeat that is to be printed has to be sent.
-        deduplicate: !options.all,
+    let format = match options.json {
+        true => Format::Json,
+        false => Format::Text,
     };
-    let telling = Telling {
-        format: if options.json {
-            Format::Json
-        } else {
-            Format::Text
-        },
-        all: options.all,
+    let (stdout, writer) = Stdout::start(Style::new(format)).map_err(system("start a thread"))?;
+    let mut audit = Audit::start(options, &policies, stdout.clone()).await?;
+    let mut live = match options.syscalls || !audit.wanted {
+        true => Some(Live::start(options, &policies, stdout.clone())?),
+        false => None,
     };
-    let counts = rules.count_by_source();
-    let count = |source| counts.get(&source).copied().unwrap_or(0);
-    let (of_calls, of_pods) = (count(Source::Syscall), count(Source::K8sAudit));
-    let mut agent = Agent::new(rules, telling, host).map_err(system("start a thread"))?;
-    // First the hooks, then the scan: a container that starts between the two is seen by both.
-    let mut kernel = KernelSide::start(&host, kernel_options, |name| event_types.contains(name))?;
-    for missing in &kernel.missing {
-        let fact = missing.fact.describe();
-        eprintln!(
-            "this kernel has no {}: without it no {fact}",
-            missing.member
-        );
-    }
-    let started = Instant::now();
-    tracing::info!(ring_bytes = kernel_options.ring_bytes, "hooks attached");
-    let found = agent.scan();
-    let running: HashSet<&str> = found.iter().map(|(container, _)| &*container.id).collect();
-    let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.tracepoint).collect();
-    // In one piece: alerts may come at the same time.
-    let header = format!(
-        "falco-psp {}: policy {name}, {of_calls} rules (syscall; {of_pods} about manifests: see \
-         falco-psp check), kernel {}, hooks {}, {} \
-         containers found; watching{}",
-        env!("CARGO_PKG_VERSION"),
-        rustix::system::uname().release().to_string_lossy(),
-        hooks.join(" "),
-        running.len(),
-        match options.duration {
-            Some(span) => format!(" for {} s", span.as_secs_f64()),
-            None => ", Ctrl-C ends".to_owned(),
-        }
-    );
-    eprintln!("{header}");
+    drop(stdout);
 
-    agent.judge_found(found);
-    let mut reader = Reader::new(kernel.take_ring()?).map_err(system("wait for the ring"))?;
-    let end = options.duration.map(|span| tokio::time::sleep(span));
+    let end = options.duration.map(tokio::time::sleep);
     tokio::pin!(end);
     let mut finite = false;
-    let mut last_look = Instant::now();
-    let mut lost_before = 0;
+    let silence = tokio::time::sleep(SILENCE);
+    tokio::pin!(silence);
+    let mut may_be_silent = audit.wanted;
     loop {
         let ended = async {
             match end.as_mut().as_pin_mut() {
                 Some(end) => end.await,
-                None => std::future::pending().await,
+                None => pending().await,
+            }
+        };
+        let ready = async {
+            match &mut live {
+                Some(live) => live.reader.wait().await,
+                None => pending().await,
             }
         };
         tokio::select! {
@@ -214,47 +119,283 @@ pub async fn watch(options: &Watch, policy: &Path) -> Result<Outcome, WatchError
             }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            ready = reader.wait() => ready.map_err(system("wait for the ring"))?,
-        }
-        reader.drain(BATCH, |record| agent.take(record));
-        #[cfg(feature = "debug-log")]
-        kernel.flush_log();
-        if last_look.elapsed() >= LEDGER_TICK {
-            last_look = Instant::now();
-            let lost = lost(&kernel);
-            if lost > lost_before {
-                agent.tell_loss(lost - lost_before);
-                lost_before = lost;
+            ready = ready => {
+                ready.map_err(system("wait for the ring"))?;
+                if let Some(live) = &mut live {
+                    live.drain();
+                }
+            }
+            batch = audit.next() => match batch {
+                Some(batch) => audit.auditor.take(&batch),
+                // All that was to be read is read.
+                None if live.is_none() => {
+                    finite = true;
+                    break;
+                }
+                None => audit.batches = None,
+            },
+            () = &mut silence, if may_be_silent => {
+                may_be_silent = false;
+                if audit.auditor.counts.events() == 0 {
+                    eprintln!("no audit event received yet: does the API server send them here?");
+                }
             }
         }
     }
 
-    kernel.disarm();
-    while reader.drain(BATCH, |record| agent.take(record)) > 0 {}
-    let lost = lost(&kernel);
-    if lost > lost_before {
-        agent.tell_loss(lost - lost_before);
+    if let Some(live) = &mut live {
+        live.stop();
     }
-    for (posture, times) in kernel.repeats() {
-        agent.repeated(posture, times);
+    let failed = audit.stop().await;
+    // The writer ends when nobody can tell anything more.
+    let Audit {
+        auditor,
+        stats,
+        wanted,
+        ..
+    } = audit;
+    let of_pods = wanted.then(|| auditor.summary(stats.as_deref()));
+    let mut violated = auditor.any_denied();
+    drop(auditor);
+    if let Some(live) = &mut live {
+        live.agent.close();
     }
-    let unwritten = agent.finish().map_err(system("write to standard output"))?;
-    let summary = Summary {
-        elapsed: started.elapsed(),
-        rules: agent.rules(),
-        tally: &agent.tally,
-        containers: agent.containers().collect(),
-        ledger: ledger::read(&kernel.ledger).unwrap_or_default(),
-        fates: agent.fates,
-        unwritten,
-        unobserved: &unobserved,
-        scope,
-    };
-    eprint!("{}", summary.text());
-    Ok(Outcome {
-        violated: !agent.tally.is_empty(),
-        finite,
-    })
+    let unwritten = writer
+        .finish()
+        .map_err(system("write to standard output"))?;
+    if let Some(live) = &live {
+        violated |= live.any_violates_all(&policies);
+        eprint!("{}", live.summary(&policies));
+    }
+    if let Some(text) = of_pods {
+        eprint!("{text}");
+    }
+    if unwritten > 0 {
+        eprintln!("{unwritten} alerts could not be written to standard output fast enough");
+    }
+    failed?;
+    Ok(Outcome { violated, finite })
+}
+
+/// The live source: the kernel side and what judges its records.
+struct Live {
+    kernel: KernelSide,
+    agent: Agent,
+    reader: Reader,
+    started: Instant,
+    last_look: Instant,
+    lost_before: u64,
+}
+
+impl Live {
+    fn start(options: &Watch, policies: &Policies, stdout: Stdout) -> Result<Self, WatchError> {
+        let host = HostNamespaces::find().map_err(LoadError::HostNamespaces)?;
+        let rules = Arc::clone(&policies.rules);
+        let event_types = rules.event_types();
+        let kernel_options = Options {
+            btf: &options.btf,
+            ring_bytes: options.ring_size << 10,
+            // A repeat that is to be printed has to be sent.
+            deduplicate: !options.all,
+        };
+        let counts = rules.count_by_source();
+        let count = |source| counts.get(&source).copied().unwrap_or(0);
+        let (of_calls, of_pods) = (count(Source::Syscall), count(Source::K8sAudit));
+        let mut agent = Agent::new(rules, options.all, host, stdout);
+        // First the hooks, then the scan: a container that starts between the two is seen by both.
+        let mut kernel =
+            KernelSide::start(&host, kernel_options, |name| event_types.contains(name))?;
+        for missing in &kernel.missing {
+            let fact = missing.fact.describe();
+            eprintln!(
+                "this kernel has no {}: without it no {fact}",
+                missing.member
+            );
+        }
+        let started = Instant::now();
+        tracing::info!(ring_bytes = kernel_options.ring_bytes, "hooks attached");
+        let found = agent.scan();
+        let running: HashSet<&str> = found.iter().map(|(container, _)| &*container.id).collect();
+        let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.tracepoint).collect();
+        // In one piece: alerts may come at the same time.
+        let header = format!(
+            "falco-psp {}: policy {}, {of_calls} rules (syscall; {of_pods} about declared pods), \
+             kernel {}, hooks {}, {} containers found; watching{}",
+            env!("CARGO_PKG_VERSION"),
+            policies.names(),
+            rustix::system::uname().release().to_string_lossy(),
+            hooks.join(" "),
+            running.len(),
+            match options.duration {
+                Some(span) => format!(" for {} s", span.as_secs_f64()),
+                None => ", Ctrl-C ends".to_owned(),
+            }
+        );
+        eprintln!("{header}");
+        agent.judge_found(found);
+        let reader = Reader::new(kernel.take_ring()?).map_err(system("wait for the ring"))?;
+        Ok(Self {
+            kernel,
+            agent,
+            reader,
+            started,
+            last_look: Instant::now(),
+            lost_before: 0,
+        })
+    }
+
+    /// Takes what is in the ring.
+    fn drain(&mut self) {
+        self.reader.drain(BATCH, |record| self.agent.take(record));
+        #[cfg(feature = "debug-log")]
+        self.kernel.flush_log();
+        if self.last_look.elapsed() >= LEDGER_TICK {
+            self.last_look = Instant::now();
+            self.tell_loss();
+        }
+    }
+
+    fn tell_loss(&mut self) {
+        let lost = lost(&self.kernel);
+        if lost > self.lost_before {
+            self.agent.tell_loss(lost - self.lost_before);
+            self.lost_before = lost;
+        }
+    }
+
+    /// Ends the watching, and takes what is left.
+    fn stop(&mut self) {
+        self.kernel.disarm();
+        while self.reader.drain(BATCH, |record| self.agent.take(record)) > 0 {}
+        self.tell_loss();
+        for (posture, times) in self.kernel.repeats() {
+            self.agent.repeated(posture, times);
+        }
+    }
+
+    /// Whether some container conflicts with every policy: with one of several it may still be
+    /// admitted by another.
+    fn any_violates_all(&self, policies: &Policies) -> bool {
+        let counts = self.agent.tally.counts();
+        let violated: HashSet<(&str, usize)> = counts
+            .filter_map(|(id, rule, _)| Some((id, policies.policy_of(rule)?)))
+            .collect();
+        violated.iter().any(|(id, _)| {
+            let mut all = 0..policies.each.len();
+            all.all(|policy| violated.contains(&(*id, policy)))
+        })
+    }
+
+    fn summary(&self, policies: &Policies) -> String {
+        Summary {
+            elapsed: self.started.elapsed(),
+            policies,
+            tally: &self.agent.tally,
+            containers: self.agent.containers().collect(),
+            ledger: ledger::read(&self.kernel.ledger).unwrap_or_default(),
+            fates: self.agent.fates,
+        }
+        .text()
+    }
+}
+
+/// The sources of audit events, and what judges them.
+struct Audit {
+    auditor: Auditor,
+    /// `None` without a source, or when all have ended.
+    batches: Option<mpsc::Receiver<Batch>>,
+    wanted: bool,
+    stop: watch_channel::Sender<bool>,
+    log: Option<JoinHandle<Result<(), LogError>>>,
+    stats: Option<Arc<Stats>>,
+}
+
+impl Audit {
+    async fn start(
+        options: &Watch,
+        policies: &Arc<Policies>,
+        stdout: Stdout,
+    ) -> Result<Self, WatchError> {
+        let (sender, batches) = mpsc::channel(QUEUE);
+        let (stop, stopped) = watch_channel::channel(false);
+        let until_stopped = || {
+            let mut stopped = stopped.clone();
+            async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+        };
+        let mut audit = Self {
+            auditor: Auditor::new(Arc::clone(policies), stdout, options.all),
+            batches: None,
+            wanted: options.audit_log.is_some() || options.audit_listen.is_some(),
+            stop,
+            log: None,
+            stats: None,
+        };
+        if let Some(address) = options.audit_listen {
+            let tls = options
+                .audit_tls_cert
+                .clone()
+                .zip(options.audit_tls_key.clone());
+            let webhook = Webhook::bind(&Config {
+                tls: tls.map(|(cert, key)| TlsFiles {
+                    cert,
+                    key,
+                    client_ca: options.audit_client_ca.clone(),
+                }),
+                insecure_http: options.audit_insecure_http,
+                ..Config::new(address)
+            })
+            .await?;
+            audit.stats = Some(webhook.stats());
+            let scheme = match options.audit_tls_cert {
+                Some(_) => "https",
+                None => "http",
+            };
+            eprintln!(
+                "falco-psp {}: policy {}, audit events are taken at {scheme}://{}{PATH}",
+                env!("CARGO_PKG_VERSION"),
+                policies.names(),
+                webhook.local_addr()
+            );
+            tokio::spawn(webhook.serve(sender.clone(), until_stopped()));
+        }
+        if let Some(path) = &options.audit_log {
+            let log = AuditLog::open(&LogOptions {
+                follow: options.follow,
+                ..LogOptions::new(path)
+            })?;
+            audit.log = Some(tokio::spawn(log.serve(sender.clone(), until_stopped())));
+        }
+        audit.batches = audit.wanted.then_some(batches);
+        Ok(audit)
+    }
+
+    /// The next events; `None` when all sources have ended.
+    async fn next(&mut self) -> Option<Batch> {
+        match &mut self.batches {
+            Some(batches) => batches.recv().await,
+            None => pending().await,
+        }
+    }
+
+    /// Ends the sources, and judges what they have acknowledged.
+    async fn stop(&mut self) -> Result<(), WatchError> {
+        // Fails only if no source is left.
+        let _ = self.stop.send(true);
+        if let Some(mut batches) = self.batches.take() {
+            while let Some(batch) = batches.recv().await {
+                self.auditor.take(&batch);
+            }
+        }
+        match self.log.take() {
+            Some(log) => match log.await {
+                Ok(result) => Ok(result?),
+                Err(_) => Err(system("read the audit log")(io::Error::other(
+                    "the task is gone",
+                ))),
+            },
+            None => Ok(()),
+        }
+    }
 }
 
 /// Events lost so far.

@@ -55,6 +55,8 @@ pub(super) struct Context {
     /// What the policy restricts, but no rule observes.
     #[serde(serialize_with = "names")]
     pub(super) unobserved: Vec<Control>,
+    /// What makes admission unable to use the policy: the control, and what it lacks.
+    unusable: Vec<(&'static str, &'static str)>,
     scope: Scope,
     volumes: VolumeTypes,
     host_paths: HostPaths,
@@ -82,6 +84,9 @@ struct Header {
 struct Scope {
     images: Vec<String>,
     namespaces: Vec<String>,
+    exempt_namespaces: Vec<String>,
+    /// Whether there is any of them.
+    limited: bool,
 }
 
 #[derive(Serialize)]
@@ -144,6 +149,8 @@ impl Context {
         let scope = Scope {
             images: strings("falco-rules-psp-images", &policy.scope.images)?,
             namespaces: strings("falco-rules-psp-namespaces", &policy.scope.namespaces)?,
+            exempt_namespaces: strings("exempt namespaces", &policy.scope.exempt_namespaces)?,
+            limited: policy.scope != crate::psp::Scope::default(),
         };
         let host_paths = HostPaths::new(&policy.allowed_host_paths)?;
         // Falco puts the items of a list wherever the list's name stands, in strings as well.
@@ -152,6 +159,7 @@ impl Context {
             .images
             .iter()
             .chain(&scope.namespaces)
+            .chain(&scope.exempt_namespaces)
             .chain(&host_paths.all);
         if strings.any(|string| string.contains(&format!("{prefix}_"))) {
             prefix = format!("psp_{}", text::slug(&policy.name, true));
@@ -183,6 +191,10 @@ impl Context {
             observed: observed.into_iter().map(Control::name).collect(),
             declared: Declared::new(policy)?,
             unobserved,
+            unusable: policy
+                .unusable()
+                .map(|(control, lacks)| (control.name(), lacks))
+                .collect(),
             scope,
             volumes: VolumeTypes::new(&policy.volumes),
             host_paths,

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value as Json;
+use serde::Deserialize;
 
 use super::image::Image;
 use super::{Extract, Field, Kind, Value};
-use crate::event::AuditEvent;
+use crate::event::{AuditEvent, Request};
 use crate::pod::{PodFacts, path_components};
 
 /// How a field of this class is had.
@@ -15,8 +15,8 @@ use crate::pod::{PodFacts, path_components};
 pub(super) enum Get {
     /// By code of its own.
     Each(for<'e> fn(&'e AuditEvent, &mut dyn FnMut(Value<'e>))),
-    /// A text of the event.
-    Json(for<'e> fn(&'e Json) -> &'e Json),
+    /// A text of the request.
+    Text(for<'e> fn(&'e Request) -> &'e str),
     /// A fact of the pod.
     Flag(fn(&PodFacts) -> bool),
     /// Facts of the pod.
@@ -30,25 +30,26 @@ pub(super) enum Get {
 impl Get {
     /// Gives the values that the field has in `event`.
     pub(super) fn extract<'e>(self, event: &'e AuditEvent, give: &mut dyn FnMut(Value<'e>)) {
-        let pod = event.pod.as_deref();
+        let pod = &*event.pod;
         match self {
             Self::Each(each) => each(event, give),
-            Self::Json(get) => {
-                if let Some(text) = get(&event.audit).as_str() {
+            Self::Text(get) => {
+                let text = get(&event.request);
+                if !text.is_empty() {
                     give(text.into());
                 }
             }
-            Self::Flag(get) => pod.into_iter().for_each(|pod| give(get(pod).into())),
+            Self::Flag(get) => give(get(pod).into()),
             Self::Texts(get) => {
-                let texts = pod.into_iter().flat_map(get);
+                let texts = get(pod).iter();
                 texts.for_each(|text| give(text.as_str().into()));
             }
             Self::Set(get) => {
-                let texts = pod.into_iter().flat_map(get);
+                let texts = get(pod).iter();
                 texts.for_each(|text| give(text.as_str().into()));
             }
             Self::Ints(get) => {
-                let numbers = pod.into_iter().flat_map(get);
+                let numbers = get(pod).iter();
                 numbers.for_each(|number| give((*number).into()));
             }
         }
@@ -59,8 +60,8 @@ const fn field(name: &'static str, kind: Kind, help: &'static str, get: Get) -> 
     Field::new(name, kind, help, Extract::Audit(get))
 }
 
-const fn json(name: &'static str, help: &'static str, get: fn(&Json) -> &Json) -> Field {
-    field(name, Kind::String, help, Get::Json(get))
+const fn text(name: &'static str, help: &'static str, get: fn(&Request) -> &str) -> Field {
+    field(name, Kind::String, help, Get::Text(get))
 }
 
 const fn flag(name: &'static str, help: &'static str, get: fn(&PodFacts) -> bool) -> Field {
@@ -90,42 +91,73 @@ fn paths<'e>(
     get: fn(&PodFacts) -> &[String],
     give: &mut dyn FnMut(Value<'e>),
 ) {
-    let paths = event.pod.iter().flat_map(|pod| get(pod));
+    let paths = get(&event.pod).iter();
     paths.for_each(|path| give(path_components(path).into()));
+}
+
+/// `responseObject.metadata.name`. Rules seldom ask for it, and so it is looked for only then.
+fn response_name(json: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Audit {
+        response_object: Option<Object>,
+    }
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Metadata,
+    }
+    #[derive(Deserialize)]
+    struct Metadata {
+        name: String,
+    }
+    let audit: Audit = serde_json::from_slice(json).ok()?;
+    Some(audit.response_object?.metadata.name)
 }
 
 /// The fields.
 pub(super) static FIELDS: &[Field] = &[
-    json("ka.auditid", "the event's id", |a| &a["auditID"]),
-    json("ka.stage", "the stage of the request", |a| &a["stage"]),
-    json("ka.verb", "the request's verb", |a| &a["verb"]),
-    json("ka.uri", "the request's URI", |a| &a["requestURI"]),
-    json("ka.user.name", "who asked", |a| &a["user"]["username"]),
-    json("ka.target.name", "name of the object", |a| {
-        &a["objectRef"]["name"]
+    text("ka.auditid", "the event's id", |r| &r.audit_id),
+    text("ka.stage", "the stage of the request", |r| &r.stage),
+    text("ka.verb", "the request's verb", |r| &r.verb),
+    text("ka.uri", "the request's URI", |r| &r.uri),
+    text("ka.user.name", "who asked", |r| &r.user),
+    text("ka.target.name", "name of the object", |r| &r.name),
+    text("ka.target.namespace", "namespace of the object", |r| {
+        &r.namespace
     }),
-    json("ka.target.namespace", "namespace of the object", |a| {
-        &a["objectRef"]["namespace"]
+    text("ka.target.resource", "resource of the object", |r| {
+        &r.resource
     }),
-    json("ka.target.resource", "resource of the object", |a| {
-        &a["objectRef"]["resource"]
-    }),
-    json("ka.target.subresource", "its subresource", |a| {
-        &a["objectRef"]["subresource"]
+    text("ka.target.subresource", "its subresource", |r| {
+        &r.subresource
     }),
     field(
         "ka.response.code",
         Kind::String,
         "the answer's code",
         Get::Each(|event, give| {
-            if let Some(code) = event.audit["responseStatus"]["code"].as_i64() {
+            if let Some(code) = event.request.code {
                 give(code.to_string().into());
             }
         }),
     ),
-    json("ka.resp.name", "name of the object in the answer", |a| {
-        &a["responseObject"]["metadata"]["name"]
-    }),
+    field(
+        "ka.resp.name",
+        Kind::String,
+        "name of the object in the answer",
+        Get::Each(|event, give| {
+            if let Some(name) = response_name(&event.json) {
+                give(name.into());
+            }
+        }),
+    ),
+    field(
+        "ka.dry_run",
+        Kind::Bool,
+        "whether the request was only a trial (?dryRun=All)",
+        Get::Each(|event, give| give(event.request.dry_run.into())),
+    )
+    .ours(),
     texts("ka.pod.images", "images of all containers", |pod| {
         &pod.images
     }),
@@ -134,7 +166,7 @@ pub(super) static FIELDS: &[Field] = &[
         Kind::String,
         "the images' names in every form: with and without registry, tag and digest",
         Get::Each(|event, give| {
-            let images = event.pod.iter().flat_map(|pod| &pod.images);
+            let images = event.pod.images.iter();
             images.for_each(|image| {
                 Image::parse(image).for_each_name(|name| give(Value::Text(name)))
             });
@@ -142,24 +174,17 @@ pub(super) static FIELDS: &[Field] = &[
     )
     .list()
     .ours(),
-    field(
-        "ka.pod.declared",
-        Kind::Bool,
-        "whether the pod is known",
-        Get::Each(|event, give| {
-            give(event.pod.is_some().into());
-        }),
-    )
-    .ours(),
+    flag(
+        "ka.pod.whole",
+        "whether all of the pod is known; of the subresource ephemeralcontainers some API servers \
+         tell these containers alone",
+        |pod| pod.whole,
+    ),
     field(
         "ka.pod.name",
         Kind::String,
-        "the pod's name",
-        Get::Each(|event, give| {
-            if let Some(pod) = &event.pod {
-                give(pod.name.as_str().into());
-            }
-        }),
+        "the pod's name; what it is generated from and *, where it has none yet",
+        Get::Each(|event, give| give(event.pod.name.as_str().into())),
     )
     .ours(),
     flag("ka.pod.host_pid", "hostPID", |pod| pod.host_pid),
@@ -214,7 +239,7 @@ pub(super) static FIELDS: &[Field] = &[
         Kind::Int,
         "fsGroup",
         Get::Each(|event, give| {
-            if let Some(group) = event.pod.as_ref().and_then(|pod| pod.fs_group) {
+            if let Some(group) = event.pod.fs_group {
                 give(group.into());
             }
         }),
@@ -305,8 +330,11 @@ pub(super) static FIELDS: &[Field] = &[
         Kind::String,
         "the sysctls as paths that end in \"=\", so that pmatch compares patterns",
         Get::Each(|event, give| {
-            let sysctls = event.pod.iter().flat_map(|pod| &pod.sysctls);
-            sysctls.for_each(|name| give(format!("/{}/=", name.replace('.', "/")).into()));
+            event
+                .pod
+                .sysctls
+                .iter()
+                .for_each(|name| give(format!("/{}/=", name.replace('.', "/")).into()));
         }),
     )
     .list()
@@ -316,8 +344,7 @@ pub(super) static FIELDS: &[Field] = &[
         Kind::String,
         "every beginning of the sysctls' names",
         Get::Each(|event, give| {
-            let sysctls = event.pod.iter().flat_map(|pod| &pod.sysctls);
-            for name in sysctls {
+            for name in &event.pod.sysctls {
                 let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
                 ends.for_each(|end| give(name[..end].into()));
             }
@@ -333,11 +360,7 @@ pub(super) static FIELDS: &[Field] = &[
         Kind::String,
         "runtimeClassName",
         Get::Each(|event, give| {
-            if let Some(class) = event
-                .pod
-                .as_ref()
-                .and_then(|pod| pod.runtime_class.as_deref())
-            {
+            if let Some(class) = event.pod.runtime_class.as_deref() {
                 give(class.into());
             }
         }),
@@ -348,11 +371,7 @@ pub(super) static FIELDS: &[Field] = &[
         Kind::String,
         "the pod's profile",
         Get::Each(|event, give| {
-            if let Some(profile) = event
-                .pod
-                .as_ref()
-                .and_then(|pod| pod.profiles.seccomp.as_deref())
-            {
+            if let Some(profile) = event.pod.profiles.seccomp.as_deref() {
                 give(profile.into());
             }
         }),

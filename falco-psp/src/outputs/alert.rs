@@ -5,6 +5,9 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::event::Event;
+use crate::rules::Rule;
+
 /// One rule that matched one event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
@@ -18,7 +21,7 @@ pub struct Alert {
     pub output: String,
     /// The fields of the output.
     pub output_fields: Map<String, Value>,
-    /// Source of the event: `syscall`.
+    /// Source of the event: `syscall`, `k8s_audit`.
     pub source: &'static str,
     /// The rule's tags, sorted.
     pub tags: Vec<String>,
@@ -32,6 +35,31 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// How and where alerts are written.
+#[derive(Clone, Debug)]
+pub struct Style {
+    /// Text or JSON.
+    pub format: Format,
+    /// This machine's name.
+    pub hostname: String,
+    /// The time zone of text.
+    pub zone: TimeZone,
+}
+
+impl Style {
+    /// As `format`, on this machine.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            hostname: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+            zone: TimeZone::system(),
+        }
+    }
 }
 
 /// An alert with Falco's keys, in Falco's order.
@@ -48,13 +76,27 @@ struct Json<'a> {
 }
 
 impl Alert {
+    /// The alert of a rule that matches `event`.
+    pub fn of(rule: &Rule, event: &Event) -> Self {
+        Self {
+            time_ns: event.time_ns(),
+            rule: rule.name.clone(),
+            priority: rule.priority.word(),
+            output: rule.output.render(event),
+            output_fields: rule.output.fields(event),
+            source: rule.source.name(),
+            tags: rule.tags.iter().cloned().collect(),
+        }
+    }
+
     /// The alert as one line, without its end.
-    pub fn line(&self, format: Format, hostname: &str, zone: &TimeZone) -> String {
-        match format {
+    pub fn line(&self, style: &Style) -> String {
+        let zone = &style.zone;
+        match style.format {
             Format::Text => self.text(zone),
             Format::Json => {
                 let json = Json {
-                    hostname,
+                    hostname: &style.hostname,
                     output: self.text(zone),
                     output_fields: &self.output_fields,
                     priority: self.priority,
@@ -99,10 +141,18 @@ mod tests {
         }
     }
 
+    fn style(format: Format) -> Style {
+        Style {
+            format,
+            hostname: "node".to_owned(),
+            zone: TimeZone::UTC,
+        }
+    }
+
     #[test]
     fn text_is_falcos() {
         assert_eq!(
-            alert().line(Format::Text, "node", &TimeZone::UTC),
+            alert().line(&style(Format::Text)),
             "22:13:20.123456789: Warning PSP p Violation (privileged) privileged container"
         );
     }
@@ -110,7 +160,7 @@ mod tests {
     #[test]
     fn json_has_falcos_keys_in_order() {
         assert_eq!(
-            alert().line(Format::Json, "node", &TimeZone::UTC),
+            alert().line(&style(Format::Json)),
             "{\"hostname\":\"node\",\
              \"output\":\"22:13:20.123456789: Warning PSP p Violation (privileged) privileged container\",\
              \"output_fields\":{\"proc.pid\":7},\"priority\":\"Warning\",\

@@ -2,18 +2,29 @@
 //! must not hold up the reading of events.
 
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+
+use super::alert::{Alert, Style};
 
 /// Lines that may wait before further ones are dropped and counted.
 const QUEUE: usize = 16_384;
 
-/// Standard output, with a bounded queue before it.
-#[derive(Debug)]
+/// Standard output, with a bounded queue before it. Clones write to the same queue.
+#[derive(Clone, Debug)]
 pub struct Stdout {
-    queue: Option<SyncSender<String>>,
-    writer: Option<JoinHandle<io::Result<()>>>,
-    dropped: u64,
+    queue: SyncSender<String>,
+    style: Arc<Style>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// The thread that writes.
+#[derive(Debug)]
+pub struct Writer {
+    thread: JoinHandle<io::Result<()>>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl Stdout {
@@ -21,42 +32,47 @@ impl Stdout {
     ///
     /// # Errors
     /// There are no more threads to be had.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(style: Style) -> io::Result<(Self, Writer)> {
         let (queue, lines) = sync_channel(QUEUE);
-        let writer = thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("stdout".to_owned())
             .spawn(move || write_all(&lines, &mut io::stdout().lock()))?;
-        Ok(Self {
-            queue: Some(queue),
-            writer: Some(writer),
-            dropped: 0,
-        })
+        let dropped = Arc::new(AtomicU64::new(0));
+        let stdout = Self {
+            queue,
+            style: Arc::new(style),
+            dropped: Arc::clone(&dropped),
+        };
+        Ok((stdout, Writer { thread, dropped }))
     }
 
-    /// Queues a line. If the queue is full or the reader of standard output is gone, the line is
-    /// counted as dropped.
-    pub fn send(&mut self, line: String) {
-        let sent = match &self.queue {
-            Some(queue) => queue.try_send(line),
-            None => Err(TrySendError::Disconnected(line)),
-        };
-        if sent.is_err() {
-            self.dropped += 1;
+    /// Queues an alert. If the queue is full or the reader of standard output is gone, the alert
+    /// is counted as dropped.
+    pub fn tell(&self, alert: &Alert) {
+        if self.queue.try_send(alert.line(&self.style)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Writes what is queued and ends; how many lines were dropped.
+    /// Queues an alert, and waits while the queue is full: for a source that can wait.
+    pub fn tell_all(&self, alert: &Alert) {
+        if self.queue.send(alert.line(&self.style)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Writer {
+    /// Waits until all is written, when every [`Stdout`] is gone; how many alerts were dropped.
     ///
     /// # Errors
     /// Standard output could not be written.
-    pub fn finish(&mut self) -> io::Result<u64> {
-        self.queue = None;
-        match self.writer.take().map(JoinHandle::join) {
-            Some(Ok(written)) => written?,
-            Some(Err(_)) => return Err(io::Error::other("the writing thread is gone")),
-            None => {}
+    pub fn finish(self) -> io::Result<u64> {
+        match self.thread.join() {
+            Ok(written) => written?,
+            Err(_) => return Err(io::Error::other("the writing thread is gone")),
         }
-        Ok(self.dropped)
+        Ok(self.dropped.load(Ordering::Relaxed))
     }
 }
 

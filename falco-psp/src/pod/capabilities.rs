@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
-use super::items;
+use super::model::{Container, Text};
 
 /// Facts of all containers together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,26 +13,32 @@ pub struct CapabilityFacts {
     pub dropped_by_all: BTreeSet<String>,
     /// What every container adds or drops.
     pub named_by_all: BTreeSet<String>,
+    /// Names of the containers that add any.
+    pub adding: Vec<String>,
 }
 
 impl CapabilityFacts {
-    pub(super) fn of(containers: &[&Value]) -> Self {
+    pub(super) fn of(containers: &[&Container<'_>]) -> Self {
         let mut facts = Self::default();
+        let set = |names: &[Text<'_>]| -> BTreeSet<String> {
+            names.iter().map(|name| name.to_string()).collect()
+        };
         for (index, container) in containers.iter().enumerate() {
-            let capabilities = &container["securityContext"]["capabilities"];
-            let set = |list: &str| -> BTreeSet<String> {
-                let names = items(&capabilities[list]).filter_map(Value::as_str);
-                names.map(str::to_owned).collect()
-            };
-            let (add, drop) = (set("add"), set("drop"));
-            let named: BTreeSet<String> = add.union(&drop).cloned().collect();
+            let capabilities = &container.security_context.capabilities;
+            let (add, drop) = (set(&capabilities.add), set(&capabilities.drop));
             if index == 0 {
-                (facts.dropped_by_all, facts.named_by_all) = (drop, named);
+                facts.named_by_all = add.union(&drop).cloned().collect();
+                facts.dropped_by_all = drop;
             } else {
                 facts.dropped_by_all.retain(|name| drop.contains(name));
-                facts.named_by_all.retain(|name| named.contains(name));
+                facts
+                    .named_by_all
+                    .retain(|name| add.contains(name) || drop.contains(name));
             }
-            facts.added.extend(add);
+            if !add.is_empty() {
+                facts.adding.push(container.name.to_string());
+                facts.added.extend(add);
+            }
         }
         facts
     }

@@ -1,8 +1,6 @@
 //! What containers ask for in their security contexts.
 
-use serde_json::Value;
-
-use super::{items, name};
+use super::model::{Container, Spec};
 
 /// Facts of all containers together. Names are those of containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,26 +35,20 @@ pub struct ContainerFacts {
 }
 
 impl ContainerFacts {
-    pub(super) fn of(spec: &Value, containers: &[&Value]) -> Self {
+    pub(super) fn of(spec: &Spec<'_>, containers: &[&Container<'_>]) -> Self {
         let mut facts = Self::default();
-        let pod = &spec["securityContext"];
-        let host_network = spec["hostNetwork"] == Value::Bool(true);
+        let pod = &spec.security_context;
         for container in containers {
-            let own = &container["securityContext"];
-            let effective = |field: &str| match &own[field] {
-                Value::Null => &pod[field],
-                value => value,
-            };
-            let says = |field: &str, value: bool| own[field] == Value::Bool(value);
+            let own = &container.security_context;
             let mut note = |list: fn(&mut Self) -> &mut Vec<String>, holds: bool| {
                 if holds {
-                    list(&mut facts).push(name(container));
+                    list(&mut facts).push(container.name.to_string());
                 }
             };
-            let user = effective("runAsUser").as_i64();
-            let group = effective("runAsGroup").as_i64();
-            let non_root = effective("runAsNonRoot").as_bool();
-            note(|f| &mut f.privileged, says("privileged", true));
+            let user = own.run_as_user.or(pod.run_as_user);
+            let group = own.run_as_group.or(pod.run_as_group);
+            let non_root = own.run_as_non_root.or(pod.run_as_non_root);
+            note(|f| &mut f.privileged, own.privileged);
             note(|f| &mut f.without_user, user.is_none());
             note(|f| &mut f.may_be_root, non_root == Some(false));
             note(
@@ -64,21 +56,21 @@ impl ContainerFacts {
                 user.is_none() && non_root.is_none(),
             );
             note(|f| &mut f.without_group, group.is_none());
-            let read_only = own["readOnlyRootFilesystem"].as_bool();
+            let read_only = own.read_only_root_filesystem;
             note(|f| &mut f.writable_root, read_only == Some(false));
             note(|f| &mut f.without_read_only_root, read_only.is_none());
-            let escalation = own["allowPrivilegeEscalation"].as_bool();
+            let escalation = own.allow_privilege_escalation;
             note(|f| &mut f.escalating, escalation == Some(true));
             note(|f| &mut f.without_escalation, escalation.is_none());
             facts.users.extend(user);
             facts.groups.extend(group);
-            let proc_mount = own["procMount"].as_str().unwrap_or("Default").to_owned();
-            if !facts.proc_mounts.contains(&proc_mount) {
-                facts.proc_mounts.push(proc_mount);
+            let proc_mount = own.proc_mount.as_deref().unwrap_or("Default");
+            if !facts.proc_mounts.iter().any(|known| known == proc_mount) {
+                facts.proc_mounts.push(proc_mount.to_owned());
             }
-            for port in items(&container["ports"]) {
-                let host_port = port["hostPort"].as_i64().filter(|port| *port != 0);
-                let same = port["containerPort"].as_i64().filter(|_| host_network);
+            for port in &container.ports {
+                let host_port = Some(port.host_port).filter(|port| *port != 0);
+                let same = Some(port.container_port).filter(|_| spec.host_network);
                 facts.host_ports.extend(host_port.or(same));
             }
         }

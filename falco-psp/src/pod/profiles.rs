@@ -1,8 +1,6 @@
 //! SELinux labels, seccomp and AppArmor profiles.
 
-use serde_json::Value;
-
-use super::{name, text};
+use super::model::{Container, Pod, SeLinuxOptions, SeccompProfile};
 
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
@@ -29,42 +27,47 @@ pub struct ProfileFacts {
 }
 
 impl ProfileFacts {
-    pub(super) fn of(pod: &Value, containers: &[&Value]) -> Self {
-        let annotations = &pod["metadata"]["annotations"];
-        let security = &pod["spec"]["securityContext"];
-        let annotated = text(&annotations[SECCOMP_POD]);
-        let pod_field = seccomp_field(&security["seccompProfile"]);
+    pub(super) fn of(pod: &Pod<'_>, containers: &[&Container<'_>]) -> Self {
+        let annotations = &pod.metadata.annotations;
+        let security = &pod.spec.security_context;
+        let annotated = annotations
+            .get(SECCOMP_POD)
+            .filter(|profile| !profile.is_empty());
+        let pod_field = seccomp_field(security.seccomp_profile.as_ref());
         let mut facts = Self {
-            without_label: !security["seLinuxOptions"].is_object(),
+            without_label: security.se_linux_options.is_none(),
             seccomp: annotated.map(canonical).or_else(|| pod_field.clone()),
             seccomp_annotated: annotated.is_some(),
             ..Self::default()
         };
-        facts.add_label(&security["seLinuxOptions"]);
+        facts.add_label(security.se_linux_options.as_ref());
         for container in containers {
-            let own = &container["securityContext"];
-            facts.add_label(&own["seLinuxOptions"]);
-            let name = name(container);
-            let annotation = annotations[format!("{SECCOMP_CONTAINER}{name}")].as_str();
+            let own = &container.security_context;
+            facts.add_label(own.se_linux_options.as_ref());
             facts.container_seccomp.extend(
-                seccomp_field(&own["seccompProfile"])
-                    .or_else(|| annotation.map(canonical))
+                seccomp_field(own.seccomp_profile.as_ref())
+                    .or_else(|| {
+                        let profile = annotations.get_of(SECCOMP_CONTAINER, &container.name);
+                        profile.map(canonical)
+                    })
                     .or_else(|| pod_field.clone()),
             );
-            match text(&annotations[format!("{APPARMOR_CONTAINER}{name}")]) {
+            match annotations
+                .get_of(APPARMOR_CONTAINER, &container.name)
+                .filter(|profile| !profile.is_empty())
+            {
                 Some(profile) => facts.app_armor.push(profile.to_owned()),
-                None => facts.without_app_armor.push(name),
+                None => facts.without_app_armor.push(container.name.to_string()),
             }
         }
         facts
     }
 
-    fn add_label(&mut self, options: &Value) {
-        if !options.is_object() {
+    fn add_label(&mut self, options: Option<&SeLinuxOptions<'_>>) {
+        let Some(options) = options else {
             return;
-        }
-        let part = |key: &str| options[key].as_str().unwrap_or_default();
-        let label = label(part("user"), part("role"), part("type"), part("level"));
+        };
+        let label = label(&options.user, &options.role, &options.type_, &options.level);
         if !self.labels.contains(&label) {
             self.labels.push(label);
         }
@@ -90,14 +93,12 @@ pub fn label(user: &str, role: &str, type_: &str, level: &str) -> String {
 
 /// The annotation's word for a profile given by the field (`SeccompAnnotationForField` of
 /// pkg/api/pod/util.go).
-fn seccomp_field(profile: &Value) -> Option<String> {
-    match profile["type"].as_str()? {
+fn seccomp_field(profile: Option<&SeccompProfile<'_>>) -> Option<String> {
+    let profile = profile?;
+    match &*profile.type_ {
         "Unconfined" => Some("unconfined".to_owned()),
         "RuntimeDefault" => Some("runtime/default".to_owned()),
-        "Localhost" => {
-            let path = profile["localhostProfile"].as_str().unwrap_or_default();
-            Some(format!("localhost/{path}"))
-        }
+        "Localhost" => Some(format!("localhost/{}", &*profile.localhost_profile)),
         _ => None,
     }
 }

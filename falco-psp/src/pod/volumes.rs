@@ -1,8 +1,6 @@
 //! Volumes, and the paths of the host among them.
 
-use serde_json::Value;
-
-use super::items;
+use super::model::{Container, DownwardItem, Projection, Volume, VolumeSource};
 
 /// Facts of all volumes together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,68 +19,64 @@ pub struct VolumeFacts {
 }
 
 impl VolumeFacts {
-    pub(super) fn of(spec: &Value, containers: &[&Value]) -> Self {
+    pub(super) fn of(volumes: &[Volume<'_>], containers: &[&Container<'_>]) -> Self {
         let mut facts = Self::default();
-        for volume in items(&spec["volumes"]) {
+        for volume in volumes {
             let volume_type = volume_type(volume);
-            if !facts.types.contains(&volume_type) {
-                facts.types.push(volume_type);
+            if !facts.types.iter().any(|known| known == volume_type) {
+                facts.types.push(volume_type.to_owned());
             }
-            if let Some(path) = volume["hostPath"]["path"].as_str() {
-                let writable = containers.iter().any(|container| {
-                    items(&container["volumeMounts"]).any(|mount| {
-                        mount["name"] == volume["name"] && mount["readOnly"] != Value::Bool(true)
-                    })
-                });
-                facts.host_paths.push(path.to_owned());
-                if writable {
-                    facts.writable_host_paths.push(path.to_owned());
+            match volume.source.as_ref().map(|(_, source)| source) {
+                Some(VolumeSource::HostPath(path)) => {
+                    let writable = containers.iter().any(|container| {
+                        let mut mounts = container.volume_mounts.iter();
+                        mounts.any(|mount| mount.name == volume.name && !mount.read_only)
+                    });
+                    facts.host_paths.push(path.to_string());
+                    if writable {
+                        facts.writable_host_paths.push(path.to_string());
+                    }
                 }
+                Some(VolumeSource::Flex(driver)) => facts.flex_drivers.push(driver.to_string()),
+                Some(VolumeSource::Csi(driver)) => facts.csi_drivers.push(driver.to_string()),
+                Some(VolumeSource::Projected(_) | VolumeSource::Other) | None => {}
             }
-            let driver = |kind: &str| volume[kind]["driver"].as_str().map(str::to_owned);
-            facts.flex_drivers.extend(driver("flexVolume"));
-            facts.csi_drivers.extend(driver("csi"));
         }
         facts
     }
 }
 
 /// The type, as `GetVolumeFSType` of pkg/security/podsecuritypolicy/util tells it.
-fn volume_type(volume: &Value) -> String {
-    let keys = volume.as_object().into_iter().flatten();
-    let mut sources = keys.filter(|(key, value)| *key != "name" && !value.is_null());
-    match sources.next() {
-        None => "emptyDir".to_owned(),
-        Some((key, _)) if key == "cephfs" => "cephFS".to_owned(),
-        Some((key, source)) if key == "projected" && is_token(source) => {
-            "projected-token".to_owned()
-        }
-        Some((key, _)) => key.clone(),
+fn volume_type<'v>(volume: &'v Volume<'_>) -> &'v str {
+    match &volume.source {
+        None => "emptyDir",
+        Some((_, VolumeSource::Projected(sources))) if is_token(sources) => "projected-token",
+        Some((key, _)) if **key == *"cephfs" => "cephFS",
+        Some((key, _)) => key,
     }
 }
 
 /// Whether a projected volume holds nothing but what the API server itself gives every pod
 /// (`IsOnlyServiceAccountTokenSources`, the same package).
-fn is_token(projected: &Value) -> bool {
-    items(&projected["sources"]).all(|source| {
-        let token = &source["serviceAccountToken"];
-        let (config, downward) = (&source["configMap"], &source["downwardAPI"]);
-        if token.is_null() && config.is_null() && downward.is_null() {
+fn is_token(sources: &[Projection<'_>]) -> bool {
+    sources.iter().all(|source| {
+        let token = source.service_account_token.as_ref();
+        let config = source.config_map.as_ref();
+        let downward = source.downward_api.as_ref();
+        if token.is_none() && config.is_none() && downward.is_none() {
             return false;
         }
-        let good_token = token.is_null()
-            || (token["path"] == "token" && token["audience"].as_str().is_none_or(str::is_empty));
-        let good_config = config.is_null() || config["name"] == "kube-root-ca.crt";
-        let good_downward = items(&downward["items"]).all(|item| {
-            let field = &item["fieldRef"];
-            item["path"] == "namespace"
-                && field["apiVersion"]
-                    .as_str()
-                    .is_none_or(|version| version == "v1")
-                && field["fieldPath"] == "metadata.namespace"
-        });
-        good_token && good_config && good_downward
+        token.is_none_or(|token| &*token.path == "token" && token.audience.is_empty())
+            && config.is_none_or(|config| &*config.name == "kube-root-ca.crt")
+            && downward.is_none_or(|downward| downward.items.iter().all(is_namespace))
     })
+}
+
+fn is_namespace(item: &DownwardItem<'_>) -> bool {
+    let field = &item.field_ref;
+    &*item.path == "namespace"
+        && matches!(&*field.api_version, "" | "v1")
+        && &*field.field_path == "metadata.namespace"
 }
 
 /// A path as components that `pmatch` compares like PSP admission compares prefixes: byte by byte,

@@ -60,13 +60,51 @@ pub struct Policy {
 }
 
 /// What the rules are limited to, from the annotations `falco-rules-psp-images` and
-/// `falco-rules-psp-namespaces`.
+/// `falco-rules-psp-namespaces` and from the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Images; any if empty.
     pub images: Vec<String>,
     /// Namespaces; any if empty.
     pub namespaces: Vec<String>,
+    /// Namespaces that are left out.
+    pub exempt_namespaces: Vec<String>,
+}
+
+impl Policy {
+    /// What the API server accepts and admission cannot use, so that the policy admits no pod:
+    /// the control, and what it lacks (`NewSimpleStrategyFactory` of
+    /// pkg/security/podsecuritypolicy/factory.go).
+    pub fn unusable(&self) -> impl Iterator<Item = (Control, &'static str)> {
+        let lacks_ranges =
+            |strategy: &GroupStrategy| strategy.ranges().is_some_and(<[_]>::is_empty);
+        [
+            (
+                Control::RunAsUser,
+                "ranges",
+                matches!(&self.run_as_user, RunAsUser::MustRunAs(ranges) if ranges.is_empty()),
+            ),
+            (
+                Control::RunAsGroup,
+                "ranges",
+                lacks_ranges(&self.run_as_group),
+            ),
+            (
+                Control::SeLinux,
+                "seLinuxOptions",
+                self.se_linux == SeLinux::MustRunAs(None),
+            ),
+            (Control::FsGroup, "ranges", lacks_ranges(&self.fs_group)),
+            (
+                Control::SupplementalGroups,
+                "ranges",
+                lacks_ranges(&self.supplemental_groups),
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, _, lacks)| *lacks)
+        .map(|(control, what, _)| (control, what))
+    }
 }
 
 /// User or group ids from `min` to `max`, both included. `min` is never greater than `max`.

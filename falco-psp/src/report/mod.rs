@@ -1,4 +1,5 @@
 //! What a run found.
 
+pub mod declared;
 pub mod summary;
 pub mod tally;

@@ -10,8 +10,7 @@ use falco_psp_common::record::Kind;
 use super::tally::Tally;
 use crate::agent::Fates;
 use crate::container::Container;
-use crate::control::Control;
-use crate::rules::RuleSet;
+use crate::policies::Policies;
 use crate::rules::escape;
 use crate::sources::syscall::ledger::Counts;
 
@@ -19,8 +18,8 @@ use crate::sources::syscall::ledger::Counts;
 pub struct Summary<'a> {
     /// How long the run took.
     pub elapsed: Duration,
-    /// The rules that judged.
-    pub rules: &'a RuleSet,
+    /// The policies whose rules judged.
+    pub policies: &'a Policies,
     /// What they found.
     pub tally: &'a Tally,
     /// The containers that were seen.
@@ -29,12 +28,6 @@ pub struct Summary<'a> {
     pub ledger: Vec<(Kind, Counts)>,
     /// What became of the records.
     pub fates: Fates,
-    /// Alerts that could not be written.
-    pub unwritten: u64,
-    /// Controls that the policy restricts and no rule observes.
-    pub unobserved: &'a [Control],
-    /// Whether the policy judges only some images, or some namespaces.
-    pub scope: Scope,
 }
 
 /// What a policy's scope rests on.
@@ -81,10 +74,16 @@ impl Summary<'_> {
                 None => writeln!(text, "  {}", escape(id))?,
             }
             for (index, count) in counts {
-                let rule = self.rules.rules().get(index);
-                let name = rule.map_or("", |rule| {
-                    rule.control().map_or(&*rule.name, |control| control.name())
+                let rule = self.policies.rules.rules().get(index);
+                let mut name = rule.map_or_else(String::new, |rule| {
+                    let control = rule.control().map(|control| control.name());
+                    control.unwrap_or(&rule.name).to_owned()
                 });
+                let policy = self.policies.policy_of(index);
+                let policy = policy.and_then(|policy| self.policies.each.get(policy));
+                if let Some(policy) = policy.filter(|_| self.policies.each.len() > 1) {
+                    name = format!("{}: {name}", escape(&policy.name));
+                }
                 writeln!(text, "    {name:<26}{count:>10}")?;
             }
         }
@@ -93,8 +92,8 @@ impl Summary<'_> {
 
     /// What weakens the answer.
     fn not_seen(&self, text: &mut String) -> std::fmt::Result {
-        if !self.unobserved.is_empty() {
-            let names: Vec<&str> = self.unobserved.iter().map(|c| c.name()).collect();
+        if !self.policies.unobserved.is_empty() {
+            let names: Vec<&str> = self.policies.unobserved.iter().map(|c| c.name()).collect();
             writeln!(
                 text,
                 "not observed, though the policy restricts it: {}",
@@ -107,11 +106,11 @@ impl Summary<'_> {
             ("host namespaces", |c| c.host_network.is_none(), true),
             ("read-only root", |c| c.root_read_only.is_none(), true),
             ("volumes", |c| c.volumes.is_none(), true),
-            ("image", |c| c.image.is_none(), self.scope.images),
+            ("image", |c| c.image.is_none(), self.policies.scope.images),
             (
                 "namespace",
                 |c| c.pod.as_ref().is_none_or(|pod| pod.namespace.is_none()),
-                self.scope.namespaces,
+                self.policies.scope.namespaces,
             ),
         ];
         for (fact, is_unknown, matters) in facts {
@@ -140,13 +139,6 @@ impl Summary<'_> {
             writeln!(
                 text,
                 "{lost} EVENTS WERE LOST: violations may be missing (see --ring-size)"
-            )?;
-        }
-        if self.unwritten > 0 {
-            let count = self.unwritten;
-            writeln!(
-                text,
-                "{count} alerts could not be written to standard output fast enough"
             )?;
         }
         Ok(())

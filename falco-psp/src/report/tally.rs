@@ -1,21 +1,37 @@
 //! Counting violations, so that the same one is told once and then counted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Different violations of one rule by one container that are told; more are only counted.
+use crate::event::Event;
+use crate::rules::Rule;
+
+/// Different violations of one rule by one container or workload that are told; more are only counted.
 const MAX_TOLD: u32 = 16;
 
 /// Postures whose repeats can be told apart; the repeats of more are not added.
 const MAX_POSTURES: usize = 65_536;
 
-/// A violation: which rule, which container, and a hash of what makes it differ from others of
-/// the same rule and container.
+/// Hash of what makes one violation of a rule differ from another: the values that the rule's
+/// condition reads, and the program.
+pub fn facts(rule: &Rule, event: &Event, program: Option<&str>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    rule.condition.for_each_own_field(&mut |field| {
+        field.extract(event, |value| value.hash(&mut hasher));
+        hasher.write_u8(0);
+    });
+    program.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A violation: which rule, which container or workload, and a hash of what makes it differ from others of
+/// the same rule and subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Violation {
     /// Index of the rule.
     pub rule: usize,
-    /// Index of the container in the tally, from [`Tally::container`].
-    pub container: usize,
+    /// Index of the container or workload in the tally, from [`Tally::subject`].
+    pub subject: usize,
     /// Hash of the facts that the rule judged, and of the program.
     pub facts: u64,
 }
@@ -23,8 +39,8 @@ pub struct Violation {
 /// Counts of violations.
 #[derive(Debug, Default)]
 pub struct Tally {
-    containers: Vec<String>,
-    container_index: HashMap<String, usize>,
+    subjects: Vec<String>,
+    subject_index: HashMap<String, usize>,
     seen: HashSet<Violation>,
     told: HashMap<(usize, usize), u32>,
     counts: BTreeMap<(usize, usize), u64>,
@@ -32,21 +48,21 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// The index of a container.
-    pub fn container(&mut self, id: &str) -> usize {
-        if let Some(index) = self.container_index.get(id) {
+    /// The index of a container or workload.
+    pub fn subject(&mut self, id: &str) -> usize {
+        if let Some(index) = self.subject_index.get(id) {
             return *index;
         }
-        let index = self.containers.len();
-        self.containers.push(id.to_owned());
-        self.container_index.insert(id.to_owned(), index);
+        let index = self.subjects.len();
+        self.subjects.push(id.to_owned());
+        self.subject_index.insert(id.to_owned(), index);
         index
     }
 
     /// Counts a violation; whether it is to be told. `posture` is the hash under which the kernel
     /// counts repeats, if it is not 0.
     pub fn count(&mut self, violation: Violation, posture: u64) -> bool {
-        let key = (violation.container, violation.rule);
+        let key = (violation.subject, violation.rule);
         *self.counts.entry(key).or_default() += 1;
         if posture != 0 && self.by_posture.len() < MAX_POSTURES {
             let violations = self.by_posture.entry(posture).or_default();
@@ -65,7 +81,7 @@ impl Tally {
     /// Adds the `times` that the kernel saw a posture again.
     pub fn repeated(&mut self, posture: u64, times: u64) {
         for violation in self.by_posture.get(&posture).into_iter().flatten() {
-            let key = (violation.container, violation.rule);
+            let key = (violation.subject, violation.rule);
             *self.counts.entry(key).or_default() += times;
         }
     }
@@ -79,7 +95,7 @@ impl Tally {
     /// violation.
     pub fn counts(&self) -> impl Iterator<Item = (&str, usize, u64)> {
         self.counts.iter().map(|(&(container, rule), &count)| {
-            let id = self.containers.get(container).map_or("", String::as_str);
+            let id = self.subjects.get(container).map_or("", String::as_str);
             (id, rule, count)
         })
     }
@@ -92,10 +108,10 @@ mod tests {
     #[test]
     fn the_same_violation_is_told_once_and_counted() {
         let mut tally = Tally::default();
-        let web = tally.container("web");
+        let web = tally.subject("web");
         let violation = |rule, facts| Violation {
             rule,
-            container: web,
+            subject: web,
             facts,
         };
         assert!(tally.count(violation(3, 1), 77));
@@ -111,11 +127,11 @@ mod tests {
     #[test]
     fn a_flood_of_different_violations_is_bounded() {
         let mut tally = Tally::default();
-        let container = tally.container("c");
+        let container = tally.subject("c");
         let told = (0..100).filter(|&facts| {
             let violation = Violation {
                 rule: 0,
-                container,
+                subject: container,
                 facts,
             };
             tally.count(violation, 0)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::ops::Range;
 
 use super::evaluate::Condition;
 use super::guard::EventTypes;
@@ -89,6 +90,9 @@ pub struct Rule {
     pub source: Source,
     /// When it fires.
     pub condition: Condition,
+    /// Text of the macro with which the condition begins, if all of it has to be true with it.
+    /// Rules with the same one share its verdict on an event.
+    pub guard: Option<Box<str>>,
     /// What it says then.
     pub output: Output,
     /// The types of events for which it can fire.
@@ -122,6 +126,24 @@ pub struct RuleSet {
     by_type: HashMap<Box<str>, Box<[usize]>>,
     /// The rules that can fire for every other type.
     by_other_type: Box<[usize]>,
+    /// The number of each rule's guard; the same for rules with the same guard.
+    guards: Box<[Option<usize>]>,
+}
+
+/// The verdicts on the guards for one event, as far as they are known.
+#[derive(Default)]
+struct Guards(Vec<Option<bool>>);
+
+impl Guards {
+    fn holds(&mut self, guard: usize, rule: &Rule, event: &Event) -> bool {
+        if self.0.len() <= guard {
+            self.0.resize(guard + 1, None);
+        }
+        match self.0.get_mut(guard) {
+            Some(known) => *known.get_or_insert_with(|| rule.condition.begins(event)),
+            None => rule.condition.begins(event),
+        }
+    }
 }
 
 impl FromIterator<Rule> for RuleSet {
@@ -142,10 +164,18 @@ impl FromIterator<Rule> for RuleSet {
             .map(|name| (name.clone(), that(&|types| types.contains(name))))
             .collect();
         let by_other_type = that(&|types| matches!(types, EventTypes::AllBut(_)));
+        let mut known: HashMap<(Source, &str), usize> = HashMap::new();
+        let guards = rules.iter().map(|rule| {
+            let guard = (rule.source, rule.guard.as_deref()?);
+            let next = known.len();
+            Some(*known.entry(guard).or_insert(next))
+        });
+        let guards = guards.collect();
         Self {
             rules,
             by_type,
             by_other_type,
+            guards,
         }
     }
 }
@@ -166,7 +196,31 @@ impl RuleSet {
             .iter()
             .filter_map(|&index| Some((index, self.rules.get(index)?)));
         let source = event.source();
-        rules.filter(move |(_, rule)| rule.source == source && rule.condition.matches(event))
+        let mut known = Guards::default();
+        rules.filter(move |(index, rule)| {
+            rule.source == source
+                && match self.guards.get(*index) {
+                    Some(Some(guard)) => {
+                        known.holds(*guard, rule, event) && rule.condition.goes_on(event)
+                    }
+                    _ => rule.condition.matches(event),
+                }
+        })
+    }
+
+    /// Whether some of the rules in `range` looks at `event` further than at the macro with which
+    /// its condition begins: whether the event is in the scope of these rules.
+    pub fn is_in_scope(&self, range: &Range<usize>, event: &Event) -> bool {
+        let rules = self.rules.get(range.clone()).unwrap_or_default();
+        let mut of_source = rules.iter().filter(|rule| rule.source == event.source());
+        of_source
+            .next()
+            .is_some_and(|rule| rule.guard.is_none() || rule.condition.begins(event))
+    }
+
+    /// The rules, to be put together anew.
+    pub fn into_rules(self) -> impl Iterator<Item = Rule> {
+        self.rules.into_iter()
     }
 
     /// All rules, in the order of the files.

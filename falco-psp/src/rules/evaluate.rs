@@ -150,6 +150,34 @@ impl Condition {
         }
     }
 
+    /// Whether the first part of a conjunction is true.
+    pub(super) fn begins(&self, event: &Event) -> bool {
+        match self {
+            Self::And(parts) => parts.first().is_none_or(|part| part.matches(event)),
+            other => other.matches(event),
+        }
+    }
+
+    /// Whether the other parts of a conjunction are true.
+    pub(super) fn goes_on(&self, event: &Event) -> bool {
+        match self {
+            Self::And(parts) => parts.iter().skip(1).all(|part| part.matches(event)),
+            _ => true,
+        }
+    }
+
+    /// Like [`Self::for_each_field`], without those of the macro with which the condition begins:
+    /// what makes one event that the rule matches differ from another.
+    pub fn for_each_own_field(&self, give: &mut impl FnMut(&Reference)) {
+        match self {
+            Self::And(parts) if matches!(parts.first(), Some(Self::And(_))) => {
+                let own = parts.iter().skip(1);
+                own.for_each(|part| part.for_each_field(give));
+            }
+            other => other.for_each_field(give),
+        }
+    }
+
     /// Gives every field that the condition asks for, as often as it does.
     pub fn for_each_field(&self, give: &mut impl FnMut(&Reference)) {
         match self {

@@ -265,6 +265,7 @@ impl Loader<'_> {
         };
         let mut problems = Vec::new();
         let mut condition = None;
+        let mut guard = None;
         if let Some(expr) = self.parse(item.condition.clone(), lists) {
             let Inlined {
                 condition: expr,
@@ -274,7 +275,10 @@ impl Loader<'_> {
             problems.extend(found);
             if complete {
                 match compile(&expr, source) {
-                    Ok(compiled) => condition = Some(compiled),
+                    Ok(compiled) => {
+                        condition = Some(compiled);
+                        guard = leading_macro(&expr).map(|expr| expr.to_string().into());
+                    }
                     Err(found) => problems.extend(found),
                 }
             }
@@ -318,6 +322,7 @@ impl Loader<'_> {
             tags: item.tags,
             source,
             condition,
+            guard,
             output,
             event_types,
         })
@@ -343,4 +348,12 @@ impl Loader<'_> {
             errors.into_iter().map(problem).collect()
         })
     }
+}
+
+/// The macro with which a condition begins, if all of the condition has to be true with it.
+fn leading_macro(expr: &Expr) -> Option<&Expr> {
+    let Expr::And(parts) = expr else {
+        return None;
+    };
+    parts.first().filter(|first| matches!(first, Expr::And(_)))
 }

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::diagnostic::Diagnostic;
 use crate::event::AuditEvent;
-use crate::pod::PodFacts;
+use crate::sources::k8s_audit::decode::decode;
+use crate::sources::k8s_audit::triage::Reason;
 use crate::yaml::{self, Node, Value as Yaml};
 
 /// A pod that a manifest declares, by itself or as the template of a workload.
@@ -20,6 +21,8 @@ pub struct Declared {
     pub workload: String,
     /// The namespace.
     pub namespace: String,
+    /// The file, and the line on which the object begins.
+    pub place: String,
     /// The pod.
     pub pod: Value,
 }
@@ -92,34 +95,41 @@ impl Manifests {
         }
     }
 
-    fn add_text(&mut self, file: &Arc<str>, text: &str, namespace: &str) {
+    /// Adds what a text declares; `file` is its name.
+    pub fn add_text(&mut self, file: &Arc<str>, text: &str, namespace: &str) {
         match yaml::parse(file, text) {
             Ok(documents) => {
                 for document in documents.iter().filter(|document| !document.is_null()) {
-                    self.add_object(&to_json(document), namespace, 0);
+                    self.add_node(file, document, namespace, 0);
                 }
             }
             Err(error) => self.errors.push(error),
         }
     }
 
-    fn add_object(&mut self, object: &Value, namespace: &str, depth: usize) {
-        let kind = object["kind"].as_str().unwrap_or_default();
-        if let Some(items) = object["items"].as_array()
+    /// Adds an object, or the objects of a list.
+    fn add_node(&mut self, file: &Arc<str>, node: &Node, namespace: &str, depth: usize) {
+        let kind = node.get("kind").and_then(Node::as_text).unwrap_or_default();
+        if let Some(items) = node.get("items").and_then(Node::as_sequence)
             && kind.ends_with("List")
             && depth < MAX_DEPTH
         {
-            let of_list = kind.trim_end_matches("List");
             for item in items {
-                let mut item = item.clone();
                 // `PodList` and its like do not repeat the kind.
-                if item["kind"].is_null() && item.is_object() {
-                    item["kind"] = of_list.into();
+                if item.get("kind").is_none() && kind != "List" {
+                    let kind = kind.trim_end_matches("List");
+                    self.add_object(file, item, kind, namespace);
+                } else {
+                    self.add_node(file, item, namespace, depth + 1);
                 }
-                self.add_object(&item, namespace, depth + 1);
             }
             return;
         }
+        self.add_object(file, node, &kind, namespace);
+    }
+
+    fn add_object(&mut self, file: &Arc<str>, node: &Node, kind: &str, namespace: &str) {
+        let object = to_json(node);
         let template = TEMPLATES.iter().find(|(known, _)| *known == kind);
         let pod = template.and_then(|(_, place)| object.pointer(place));
         let Some(pod) = pod.filter(|pod| pod.is_object()) else {
@@ -147,6 +157,7 @@ impl Manifests {
         self.declared.push(Declared {
             workload: format!("{namespace}/{kind}/{name}"),
             namespace: namespace.to_owned(),
+            place: format!("{file}:{}", node.position.line),
             pod,
         });
     }
@@ -154,21 +165,27 @@ impl Manifests {
 
 impl Declared {
     /// The audit event of the pod's creation.
-    pub fn event(&self, number: u64, time_ns: u64) -> AuditEvent {
-        AuditEvent {
-            number,
-            time_ns,
-            audit: Arc::new(json!({
-                "kind": "Event",
-                "apiVersion": "audit.k8s.io/v1",
-                "stage": "ResponseComplete",
-                "verb": "create",
-                "objectRef": {"resource": "pods", "namespace": self.namespace},
-                "responseStatus": {"code": 201},
-                "requestObject": self.pod,
-            })),
-            pod: Some(Arc::new(PodFacts::of(&self.pod))),
-        }
+    ///
+    /// # Errors
+    /// The API server would refuse the pod, as a field has a value of a wrong type.
+    pub fn event(&self, number: u64, time_ns: u64) -> Result<AuditEvent, String> {
+        let json = json!({
+            "kind": "Event",
+            "apiVersion": "audit.k8s.io/v1",
+            "stage": "ResponseComplete",
+            "verb": "create",
+            "objectRef": {"resource": "pods", "namespace": self.namespace},
+            "responseStatus": {"code": 201},
+            "requestObject": self.pod,
+        });
+        let decoded = decode(json.to_string().into(), number);
+        let mut event = decoded.map_err(|reason| match reason {
+            // Its place is one in the event that was made here.
+            Reason::Malformed(why) => why.split(" at line ").next().unwrap_or_default().to_owned(),
+            other => format!("{other:?}"),
+        })?;
+        event.time_ns = time_ns;
+        Ok(event)
     }
 }
 
@@ -221,8 +238,8 @@ mod tests {
             let manifests = read(&object.to_string());
             assert_eq!(manifests.declared.len(), 1, "{kind}");
             assert_eq!(manifests.declared[0].workload, format!("n/{kind}/w"));
-            let event = manifests.declared[0].event(1, 0);
-            assert!(event.pod.unwrap().host_pid, "{kind}");
+            let event = manifests.declared[0].event(1, 0).unwrap();
+            assert!(event.pod.host_pid, "{kind}");
         }
     }
 

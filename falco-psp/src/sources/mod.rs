@@ -1,4 +1,5 @@
 //! Where events come from.
 
+pub mod k8s_audit;
 pub mod manifest;
 pub mod syscall;

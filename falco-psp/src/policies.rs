@@ -1,0 +1,207 @@
+//! The candidate policies, made ready to judge: read, turned into rules, and loaded.
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::control::Control;
+use crate::convert::{self, ConvertError};
+use crate::diagnostic::Diagnostic;
+use crate::psp::{self, Scope};
+use crate::rules::{self, Rule, RuleSet};
+
+/// Why policies cannot judge.
+#[derive(Debug, Error)]
+pub enum PolicyError {
+    /// A policy cannot be used.
+    #[error("{}", lines(.0))]
+    Policy(Vec<Diagnostic>),
+    /// A policy cannot be turned into rules.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    /// Two policies have the same name.
+    #[error("{}: there is a policy {name} already; give each its own metadata.name", .path.display())]
+    SameName {
+        /// The file of the later one.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// The rules that a policy became do not load: a defect of falco-psp.
+    #[error("falco-psp made rules that it cannot load; please report this:\n{}", lines(.0))]
+    Rules(Vec<Diagnostic>),
+    /// The rules cannot be saved.
+    #[error("cannot write {}: {why}; name a file in a directory that exists", .path.display())]
+    Save {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        why: io::Error,
+    },
+}
+
+fn lines(diagnostics: &[Diagnostic]) -> String {
+    let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// What limits the rules besides the policies' own annotations.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// Only these namespaces; any if empty.
+    pub namespaces: Vec<String>,
+    /// Not these namespaces.
+    pub exempt_namespaces: Vec<String>,
+}
+
+/// A policy among several.
+#[derive(Clone, Debug)]
+pub struct PolicyRules {
+    /// The policy's name.
+    pub name: String,
+    /// Its rules, by their index in the rule set.
+    pub rules: Range<usize>,
+}
+
+/// Policies made ready to judge.
+#[derive(Debug)]
+pub struct Policies {
+    /// Each of them, in the order of their names, in which admission tries them.
+    pub each: Vec<PolicyRules>,
+    /// The rules of all.
+    pub rules: Arc<RuleSet>,
+    /// The text of the rules.
+    pub text: String,
+    /// Controls that a policy restricts and no rule observes.
+    pub unobserved: Vec<Control>,
+    /// What the scope of the rules rests on.
+    pub scope: crate::report::summary::Scope,
+    /// What the policies' author should know.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Policies {
+    /// Reads policies and turns them into rules.
+    ///
+    /// # Errors
+    /// One of them is none, or cannot be converted.
+    pub fn load(paths: &[PathBuf], limits: &Limits) -> Result<Self, PolicyError> {
+        let mut loaded = Vec::new();
+        let mut warnings = Vec::new();
+        let mut errors = Vec::new();
+        for path in paths {
+            match psp::load(path) {
+                Ok((policy, found)) => {
+                    warnings.extend(found);
+                    loaded.push((path, policy));
+                }
+                Err(found) => errors.extend(found),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(PolicyError::Policy(errors));
+        }
+        loaded.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+        let mut policies = Self {
+            each: Vec::new(),
+            rules: Arc::default(),
+            text: String::new(),
+            unobserved: Vec::new(),
+            scope: Default::default(),
+            warnings,
+        };
+        let mut all: Vec<Rule> = Vec::new();
+        for (path, mut policy) in loaded {
+            if policies.each.last().is_some_and(|p| p.name == policy.name) {
+                return Err(PolicyError::SameName {
+                    path: path.clone(),
+                    name: policy.name,
+                });
+            }
+            limits.apply(&mut policy.scope);
+            let first = all.len();
+            all.extend(policies.rules_of(path, &policy)?);
+            policies.each.push(PolicyRules {
+                name: policy.name,
+                rules: first..all.len(),
+            });
+        }
+        policies.rules = Arc::new(all.into_iter().collect());
+        policies.unobserved.sort_unstable();
+        policies.unobserved.dedup();
+        Ok(policies)
+    }
+
+    fn rules_of(
+        &mut self,
+        path: &Path,
+        policy: &psp::Policy,
+    ) -> Result<impl Iterator<Item = Rule> + use<>, PolicyError> {
+        let converted = convert::rules_text(policy)?;
+        let file = Arc::from(format!("{} (as rules)", path.display()));
+        let (rules, found) = rules::load(&file, &converted.text).map_err(PolicyError::Rules)?;
+        self.warnings.extend(found);
+        self.unobserved.extend(converted.unobserved);
+        self.scope.images |= !policy.scope.images.is_empty();
+        self.scope.namespaces |=
+            !policy.scope.namespaces.is_empty() || !policy.scope.exempt_namespaces.is_empty();
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.text += &converted.text;
+        Ok(rules.into_rules())
+    }
+
+    /// The policy that a rule belongs to, by their indexes.
+    pub fn policy_of(&self, rule: usize) -> Option<usize> {
+        self.each
+            .iter()
+            .position(|policy| policy.rules.contains(&rule))
+    }
+
+    /// The names, for people.
+    pub fn names(&self) -> String {
+        let names: Vec<&str> = self.each.iter().map(|policy| &*policy.name).collect();
+        names.join(", ")
+    }
+
+    /// Writes the text of the rules to a file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), PolicyError> {
+        fs::write(path, &self.text).map_err(|why| PolicyError::Save {
+            path: path.to_path_buf(),
+            why,
+        })
+    }
+}
+
+impl Limits {
+    fn apply(&self, scope: &mut Scope) {
+        scope
+            .exempt_namespaces
+            .extend(self.exempt_namespaces.iter().cloned());
+        if self.namespaces.is_empty() {
+            return;
+        }
+        if scope.namespaces.is_empty() {
+            scope.namespaces.clone_from(&self.namespaces);
+            return;
+        }
+        // Both have to hold.
+        scope
+            .namespaces
+            .retain(|name| self.namespaces.contains(name));
+        if scope.namespaces.is_empty() {
+            // An empty list would allow any.
+            scope.namespaces.clone_from(&self.namespaces);
+            let none = self.namespaces.iter().cloned();
+            scope.exempt_namespaces.extend(none);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What was found about declared pods: a table by workload and by control, or one JSON document.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::control::Control;
+use crate::declared::Verdict;
+use crate::policies::Policies;
+use crate::rules::escape;
+
+/// The widest line of the table.
+const WIDTH: usize = 80;
+/// Where the controls begin in a line.
+const INDENT: usize = 9;
+
+/// The workload that a pod belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// `namespace/kind/name`
+    pub id: &'a str,
+    /// Where it is declared, if that is a file: `web.yaml:12`.
+    pub place: Option<&'a str>,
+    /// Whether the pod was not really made.
+    pub dry_run: bool,
+}
+
+/// What a policy has against a pod, or would fill in.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The number of the policy.
+    pub policy: usize,
+    /// The control.
+    pub control: Control,
+    /// The alert's text, the first time that it is said of the workload.
+    pub message: Option<String>,
+}
+
+/// What was found, by workload.
+#[derive(Debug, Default)]
+pub struct Report {
+    workloads: BTreeMap<String, Workload>,
+}
+
+#[derive(Debug)]
+struct Workload {
+    verdict: Verdict,
+    pods: u64,
+    dry_runs: u64,
+    place: Option<String>,
+    /// What was found of the worst verdict, with the messages.
+    findings: BTreeMap<(usize, Control), Vec<String>>,
+}
+
+impl Report {
+    /// Takes note of a pod. A workload's verdict is the worst of its pods'.
+    pub fn note(
+        &mut self,
+        subject: &Subject<'_>,
+        verdict: Verdict,
+        findings: impl Iterator<Item = Finding>,
+    ) {
+        if !self.workloads.contains_key(subject.id) {
+            let workload = Workload {
+                verdict,
+                pods: 0,
+                dry_runs: 0,
+                place: subject.place.map(str::to_owned),
+                findings: BTreeMap::new(),
+            };
+            self.workloads.insert(subject.id.to_owned(), workload);
+        }
+        let Some(workload) = self.workloads.get_mut(subject.id) else {
+            return;
+        };
+        workload.pods += 1;
+        workload.dry_runs += u64::from(subject.dry_run);
+        if verdict > workload.verdict {
+            workload.verdict = verdict;
+            workload.findings.clear();
+        }
+        if verdict < workload.verdict {
+            return;
+        }
+        for finding in findings {
+            let messages = workload
+                .findings
+                .entry((finding.policy, finding.control))
+                .or_default();
+            messages.extend(finding.message);
+        }
+    }
+
+    /// Whether any pod would be denied.
+    pub fn any_denied(&self) -> bool {
+        self.count(Verdict::Denied) > 0
+    }
+
+    fn count(&self, verdict: Verdict) -> usize {
+        let all = self.workloads.values();
+        all.filter(|workload| workload.verdict == verdict).count()
+    }
+
+    /// The table, no wider than 80 columns unless a name is.
+    pub fn table(&self, policies: &Policies) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = self.write_workloads(policies, &mut text);
+        let _ = self.write_controls(&mut text);
+        let _ = writeln!(
+            text,
+            "{} workloads: {} denied, {} changed (admission would fill something in), {} fine",
+            self.workloads.len(),
+            self.count(Verdict::Denied),
+            self.count(Verdict::Changed),
+            self.count(Verdict::Fine),
+        );
+        let out_of_scope = self.count(Verdict::OutOfScope);
+        if out_of_scope > 0 {
+            let _ = writeln!(
+                text,
+                "{out_of_scope} workloads are in no policy's scope: not judged"
+            );
+        }
+        text
+    }
+
+    fn write_workloads(&self, policies: &Policies, text: &mut String) -> std::fmt::Result {
+        for (id, workload) in &self.workloads {
+            write!(text, "{:<INDENT$}{}", word(workload.verdict), escape(id))?;
+            let mut notes = Vec::new();
+            if workload.pods > 1 {
+                notes.push(format!("{} pods", workload.pods));
+            }
+            if workload.dry_runs == workload.pods {
+                notes.push("dry run".to_owned());
+            }
+            notes.extend(workload.place.as_deref().map(|place| escape(place).into()));
+            if !notes.is_empty() {
+                write!(text, " ({})", notes.join(", "))?;
+            }
+            writeln!(text)?;
+            for (index, policy) in policies.each.iter().enumerate() {
+                let of_policy = workload.findings.keys().filter(|(p, _)| *p == index);
+                let names: Vec<&str> = of_policy.map(|(_, control)| control.name()).collect();
+                if names.is_empty() {
+                    continue;
+                }
+                let begin = match policies.each.len() {
+                    1 => String::new(),
+                    _ => format!("{}: ", escape(&policy.name)),
+                };
+                wrap(text, &begin, &names)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_controls(&self, text: &mut String) -> std::fmt::Result {
+        let mut counts: BTreeMap<Control, [u64; 2]> = BTreeMap::new();
+        for workload in self.workloads.values() {
+            let column = usize::from(workload.verdict != Verdict::Denied);
+            let controls = workload.findings.keys().map(|(_, control)| *control);
+            for control in crate::declared::in_order(controls) {
+                if let Some(count) = counts.entry(control).or_default().get_mut(column) {
+                    *count += 1;
+                }
+            }
+        }
+        if counts.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            text,
+            "{:<26}{:>8}{:>9}",
+            "workloads by control", "denied", "changed"
+        )?;
+        for (control, [denied, changed]) in counts {
+            writeln!(text, "  {:<24}{denied:>8}{changed:>9}", control.name())?;
+        }
+        Ok(())
+    }
+
+    /// The whole result as data. The version changes when a consumer has to.
+    pub fn document(&self, policies: &Policies, not_judged: NotJudged) -> Document {
+        let workloads = self.workloads.iter().map(|(id, workload)| {
+            let mut parts = id.splitn(3, '/').map(str::to_owned);
+            let mut part = || parts.next().unwrap_or_default();
+            let (file, line) = match workload.place.as_deref().and_then(|p| p.rsplit_once(':')) {
+                Some((file, line)) => (Some(file.to_owned()), line.parse().ok()),
+                None => (None, None),
+            };
+            let mut findings = Vec::new();
+            for ((policy, control), messages) in &workload.findings {
+                let policy = policies.each.get(*policy).map(|policy| policy.name.clone());
+                findings.push(DocumentFinding {
+                    policy: policy.unwrap_or_default(),
+                    control: control.name(),
+                    messages: messages.clone(),
+                });
+            }
+            DocumentWorkload {
+                namespace: part(),
+                kind: part(),
+                name: part(),
+                verdict: word(workload.verdict),
+                file,
+                line,
+                pods: workload.pods,
+                findings,
+            }
+        });
+        Document {
+            version: 1,
+            policies: policies.each.iter().map(|p| p.name.clone()).collect(),
+            summary: DocumentSummary {
+                workloads: self.workloads.len(),
+                denied: self.count(Verdict::Denied),
+                changed: self.count(Verdict::Changed),
+                fine: self.count(Verdict::Fine),
+                out_of_scope: self.count(Verdict::OutOfScope),
+            },
+            workloads: workloads.collect(),
+            not_judged,
+        }
+    }
+}
+
+/// The result of a check as data.
+#[derive(Debug, Serialize)]
+pub struct Document {
+    version: u32,
+    policies: Vec<String>,
+    summary: DocumentSummary,
+    workloads: Vec<DocumentWorkload>,
+    not_judged: NotJudged,
+}
+
+#[derive(Debug, Serialize)]
+struct DocumentSummary {
+    workloads: usize,
+    denied: usize,
+    changed: usize,
+    fine: usize,
+    out_of_scope: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct DocumentWorkload {
+    namespace: String,
+    kind: String,
+    name: String,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    pods: u64,
+    findings: Vec<DocumentFinding>,
+}
+
+#[derive(Debug, Serialize)]
+struct DocumentFinding {
+    policy: String,
+    control: &'static str,
+    messages: Vec<String>,
+}
+
+/// What could not be judged.
+#[derive(Debug, Default, Serialize)]
+pub struct NotJudged {
+    /// Objects without pods, by kind.
+    pub other_kinds: BTreeMap<String, u64>,
+    /// What could not be read, and why.
+    pub errors: Vec<String>,
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::OutOfScope => "unscoped",
+        Verdict::Fine => "fine",
+        Verdict::Changed => "changed",
+        Verdict::Denied => "denied",
+    }
+}
+
+/// Writes names in lines that begin at the indent.
+fn wrap(text: &mut String, begin: &str, names: &[&str]) -> std::fmt::Result {
+    let mut line = format!("{:INDENT$}{begin}", "");
+    let mut is_first = true;
+    for (index, name) in names.iter().enumerate() {
+        let comma = if index + 1 < names.len() { "," } else { "" };
+        let blank = usize::from(!is_first);
+        if !is_first && line.chars().count() + blank + name.len() + comma.len() > WIDTH {
+            writeln!(text, "{line}")?;
+            line = format!("{:INDENT$}", "");
+            is_first = true;
+        }
+        if !is_first {
+            line.push(' ');
+        }
+        line += name;
+        line += comma;
+        is_first = false;
+    }
+    writeln!(text, "{line}")
+}

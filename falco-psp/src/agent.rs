@@ -287,10 +287,10 @@ impl Agent {
                 facts: facts(rule, &event, program.as_deref()),
             };
             let told = self.tally.count(violation, posture);
-            if told || self.all {
-                if let Some(stdout) = &self.stdout {
-                    stdout.tell(&Alert::of(rule, &event));
-                }
+            if (told || self.all)
+                && let Some(stdout) = &self.stdout
+            {
+                stdout.tell(&Alert::of(rule, &event));
             }
         }
     }

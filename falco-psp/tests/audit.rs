@@ -80,7 +80,11 @@ fn the_log_of_a_real_server_is_judged_and_every_event_accounted_for() {
         ),
         "{text}"
     );
-    assert!(text.lines().filter(|line| !line.starts_with("need")).all(|line| line.len() <= 80));
+    assert!(
+        text.lines()
+            .filter(|line| !line.starts_with("need"))
+            .all(|line| line.len() <= 80)
+    );
 }
 
 #[test]
@@ -88,7 +92,9 @@ fn stages_before_the_answer_and_retries_are_told_apart() {
     let output = read_log(&data("audit_allstages.log"), &[]);
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains("12 before the answer; 11 already refused with 403 (10 by controllers' retries)"));
+    assert!(text.contains(
+        "12 before the answer; 11 already refused with 403 (10 by controllers' retries)"
+    ));
 }
 
 #[test]
@@ -100,16 +106,28 @@ fn alerts_name_rule_and_control_and_are_told_once_for_a_workload() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let of = |rule: &str, pod: &str| {
-        let found = alerts.iter().filter(|alert| {
-            alert["rule"] == rule && alert["output_fields"]["ka.pod.name"] == pod
-        });
+        let found = alerts
+            .iter()
+            .filter(|alert| alert["rule"] == rule && alert["output_fields"]["ka.pod.name"] == pod);
         found.count()
     };
-    assert_eq!(of("PSP restricted Violation (privileged) K8s Audit", "priv"), 1);
-    assert_eq!(of("PSP restricted Violation (hostPID) K8s Audit", "hostns"), 1);
-    assert_eq!(of("PSP restricted Violation (privileged) K8s Audit", "ok"), 0);
+    assert_eq!(
+        of("PSP restricted Violation (privileged) K8s Audit", "priv"),
+        1
+    );
+    assert_eq!(
+        of("PSP restricted Violation (hostPID) K8s Audit", "hostns"),
+        1
+    );
+    assert_eq!(
+        of("PSP restricted Violation (privileged) K8s Audit", "ok"),
+        0
+    );
     // The pod is logged six times, and asks for the same each time.
-    assert_eq!(of("PSP restricted Mutation (capabilities) K8s Audit", "ok"), 1);
+    assert_eq!(
+        of("PSP restricted Mutation (capabilities) K8s Audit", "ok"),
+        1
+    );
     let priv_init = alerts.iter().find(|alert| {
         alert["output_fields"]["ka.pod.name"] == "priv-init" && alert["tags"][1] == "privileged"
     });
@@ -123,10 +141,15 @@ fn a_log_may_be_compressed_a_list_an_array_or_standard_input() {
     let lines = fs::read_to_string(data("audit_nopsp.log")).unwrap();
     let events: Vec<&str> = lines.lines().collect();
     let array = format!("[{}]", events.join(","));
-    let list = format!("{{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1\",\"items\":{array}}}");
+    let list =
+        format!("{{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1\",\"items\":{array}}}");
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(lines.as_bytes()).unwrap();
-    let forms = [array.into_bytes(), list.into_bytes(), gzip.finish().unwrap()];
+    let forms = [
+        array.into_bytes(),
+        list.into_bytes(),
+        gzip.finish().unwrap(),
+    ];
     for form in forms {
         let path = directory.path().join("log");
         fs::write(&path, form).unwrap();
@@ -154,7 +177,11 @@ fn what_cannot_be_judged_is_counted_by_reason() {
     let log = event("Metadata", "create", "")
         + &event("Request", "patch", ",\"requestObject\":{\"spec\":{}}")
         + "not json\n"
-        + &event("Request", "create", ",\"requestObject\":{\"spec\":{\"hostPID\":7}}");
+        + &event(
+            "Request",
+            "create",
+            ",\"requestObject\":{\"spec\":{\"hostPID\":7}}",
+        );
     fs::write(&path, log).unwrap();
     let text = stderr(&read_log(&path, &[]));
     for part in [
@@ -178,10 +205,16 @@ fn what_cannot_be_judged_is_counted_by_reason() {
 fn namespaces_can_be_chosen_and_exempted() {
     let log = data("audit_nopsp.log");
     let exempt = stderr(&read_log(&log, &["--exempt-namespace", "test"]));
-    assert!(!table(&exempt).contains(&("denied", "test/Pod/priv")), "{exempt}");
+    assert!(
+        !table(&exempt).contains(&("denied", "test/Pod/priv")),
+        "{exempt}"
+    );
     assert!(exempt.contains("are in no policy's scope: not judged"));
     let chosen = stderr(&read_log(&log, &["--namespace", "test"]));
-    assert!(table(&chosen).contains(&("denied", "test/Pod/priv")), "{chosen}");
+    assert!(
+        table(&chosen).contains(&("denied", "test/Pod/priv")),
+        "{chosen}"
+    );
 }
 
 #[test]
@@ -254,7 +287,10 @@ fn a_followed_log_may_grow_be_rotated_and_truncated() {
     fs::write(&path, lines.lines().next().unwrap().to_owned() + "\n").unwrap();
     thread::sleep(Duration::from_millis(1200));
     let text = running.end();
-    assert!(text.contains(&format!("{} audit events", 4 * 184 + 1)), "{text}");
+    assert!(
+        text.contains(&format!("{} audit events", 4 * 184 + 1)),
+        "{text}"
+    );
 }
 
 struct Webhook {
@@ -290,7 +326,9 @@ impl Webhook {
             answer += &line;
             line.clear();
         }
-        let length = answer.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
         let _ = reader.read_exact(&mut body);
         let status = answer.split_whitespace().nth(1).unwrap_or("0");
@@ -341,7 +379,10 @@ fn the_webhook_takes_what_the_api_server_sends_and_tells_what_is_wrong() {
     let (status, text) = webhook.send(b"GET /k8s-audit HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!(status, 405);
     assert!(text.contains("allow: POST"), "{text}");
-    assert_eq!(webhook.send(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").0, 200);
+    assert_eq!(
+        webhook.send(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").0,
+        200
+    );
     let (status, _) = webhook.send(
         b"POST /k8s-audit HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}",
     );
@@ -351,7 +392,10 @@ fn the_webhook_takes_what_the_api_server_sends_and_tells_what_is_wrong() {
     assert!(table(&text).contains(&("denied", "n/Pod/p1")), "{text}");
     assert!(table(&text).contains(&("denied", "n/Pod/p2")), "{text}");
     assert!(text.contains("8 audit events: 2 pods judged"), "{text}");
-    assert!(text.contains("webhook: accepted 3, malformed 2, "), "{text}");
+    assert!(
+        text.contains("webhook: accepted 3, malformed 2, "),
+        "{text}"
+    );
 }
 
 #[test]
@@ -402,7 +446,10 @@ fn a_thousand_clients_at_once_are_served_and_nothing_acknowledged_is_lost() {
     println!("{served} of 1000 clients in {:?}", begun.elapsed());
     assert_eq!(served, 1000);
     let text = webhook.running.end();
-    assert!(text.contains("1000 audit events: 1000 pods judged"), "{text}");
+    assert!(
+        text.contains("1000 audit events: 1000 pods judged"),
+        "{text}"
+    );
     assert_eq!(table(&text).len(), 1000);
 }
 

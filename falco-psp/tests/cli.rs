@@ -282,8 +282,9 @@ fn check_tells_what_admission_would_say_of_manifests() {
     let ended = run(&["check", "--psp", &policy, &workloads]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     for line in [
-        "denied   shop/Deployment/web  hostNetwork, hostPorts, volumes",
-        "changed  shop/Pod/worker  apparmor, seccomp",
+        "denied   shop/Deployment/web (",
+        "         hostNetwork, hostPorts, volumes\n",
+        "workloads.yaml:25)\n         seccomp, apparmor\n",
         "2 workloads: 1 denied",
     ] {
         assert!(
@@ -303,6 +304,15 @@ fn check_tells_what_admission_would_say_of_manifests() {
         let alert: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(alert["source"], "k8s_audit");
     }
+    let ended = run(&["check", "--format", "json", "--psp", &policy, &workloads]);
+    let document: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((ended.code, &document["version"]), (Some(2), &1.into()));
+    assert_eq!(document["summary"]["denied"], 1);
+    assert_eq!(
+        document["workloads"][0]["findings"][0]["control"],
+        "hostNetwork"
+    );
+    assert_eq!(document["workloads"][0]["line"], 3);
     let allowed = run(&["check", "--psp", &example("permissive.yaml"), &workloads]);
     assert_eq!((allowed.code, allowed.stdout.as_str()), (Some(0), ""));
 

@@ -9,6 +9,8 @@ use super::batch::Span;
 
 /// Brackets that may be open at once.
 const MAX_DEPTH: usize = 1_000;
+/// How a line begins that is an event, as the API server writes it.
+const EVENT_LINE: &[u8] = br#"{"kind":"Event","apiVersion":"audit.k8s.io/"#;
 
 /// How far a document has been followed. All places are offsets in the buffer.
 #[derive(Debug)]
@@ -104,6 +106,16 @@ impl Document {
                     None => continue,
                 }
             }
+            if byte == b'{' && self.line_begin == Some(around.at) && self.is_in_event() {
+                // An event that was cut off, though what follows might be a value in it.
+                let rest = around.buffer.get(around.at..).unwrap_or_default();
+                if rest.starts_with(EVENT_LINE) {
+                    return Pause::Broken("the next event begins before its end".to_owned());
+                }
+                if EVENT_LINE.starts_with(rest) {
+                    return Pause::MoreNeeded;
+                }
+            }
             match byte {
                 b'\n' => {
                     around.line += 1;
@@ -153,6 +165,11 @@ impl Document {
     /// Whether the place is between the events of a list.
     fn is_in_list(&self) -> bool {
         self.list == Some(self.due.len()) && self.due.last() == Some(&b']')
+    }
+
+    /// Whether the place is within brackets, but not between the events of a list.
+    fn is_in_event(&self) -> bool {
+        !self.due.is_empty() && !self.is_in_list()
     }
 
     /// Goes to the end of a string.

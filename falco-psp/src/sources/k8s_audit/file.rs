@@ -256,6 +256,7 @@ impl AuditLog {
     }
 
     fn run(mut self, batches: &mpsc::Sender<Batch>, stop: &AtomicBool) -> Result<(), LogError> {
+        let mut looked_again = false;
         loop {
             let stopping = stop.load(Ordering::Relaxed);
             match self.next_batch()? {
@@ -269,6 +270,8 @@ impl AuditLog {
                     }
                 }
                 None if self.ended => return Ok(()),
+                // That the log was rotated shows only at the second look.
+                None if stopping && !looked_again => looked_again = true,
                 None if stopping => {
                     if let Some(batch) = self.finish() {
                         // The receiver may have gone.

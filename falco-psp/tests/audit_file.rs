@@ -131,7 +131,7 @@ impl Read {
         for event in batch.events() {
             let place = event.place.to_string();
             let line = place.rsplit_once(':').unwrap().1.parse().unwrap();
-            match serde_json::from_slice(event.json) {
+            match serde_json::from_slice(&event.json) {
                 Ok(json) => self.events.push((line, json)),
                 // A line with brackets around it, of which more shows only when it is parsed.
                 Err(error) => {

@@ -90,7 +90,7 @@ fn ids_of(batch: &Batch) -> Vec<String> {
     batch
         .events()
         .map(|event| {
-            let json: serde_json::Value = serde_json::from_slice(event.json).unwrap();
+            let json: serde_json::Value = serde_json::from_slice(&event.json).unwrap();
             json["auditID"].as_str().unwrap().to_owned()
         })
         .collect()

@@ -1,25 +1,11 @@
 //! What pods declare, judged: by audit events and manifests alike.
 
-use crate::control::Control;
 use crate::event::{AuditEvent, Event};
 use crate::outputs::alert::Alert;
 use crate::policies::Policies;
-use crate::report::declared::{Finding, Report, Subject};
+use crate::report::declared::{Finding, Report, Subject, Verdict};
 use crate::report::tally::{Tally, Violation, facts};
 use crate::rules::{Priority, Rule};
-
-/// What admission would do with a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// No policy is about it.
-    OutOfScope,
-    /// Some policy admits it as it is.
-    Fine,
-    /// It is admitted, after some policy has filled something in.
-    Changed,
-    /// No policy admits it.
-    Denied,
-}
 
 /// What one policy's rules say of an event.
 #[derive(Debug, Default)]
@@ -139,12 +125,4 @@ fn decide<'r>(each: &[Findings<'r>]) -> (Verdict, Found<'r>) {
         }
         None => (Verdict::Denied, denied),
     }
-}
-
-/// The controls in the order in which they are shown.
-pub(crate) fn in_order(controls: impl IntoIterator<Item = Control>) -> Vec<Control> {
-    let mut controls: Vec<Control> = controls.into_iter().collect();
-    controls.sort_unstable();
-    controls.dedup();
-    controls
 }

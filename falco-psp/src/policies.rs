@@ -205,3 +205,32 @@ impl Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limited(annotation: &[&str], namespaces: &[&str]) -> Scope {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let mut scope = Scope {
+            namespaces: owned(annotation),
+            ..Scope::default()
+        };
+        let limits = Limits {
+            namespaces: owned(namespaces),
+            ..Limits::default()
+        };
+        limits.apply(&mut scope);
+        scope
+    }
+
+    #[test]
+    fn annotation_and_command_line_both_have_to_hold() {
+        assert_eq!(limited(&["a", "b"], &[]).namespaces, ["a", "b"]);
+        assert_eq!(limited(&[], &["a"]).namespaces, ["a"]);
+        assert_eq!(limited(&["a", "b"], &["b", "c"]).namespaces, ["b"]);
+        // Nothing is left, and that is not the same as no limit.
+        let none = limited(&["a"], &["b"]);
+        assert_eq!(none.namespaces, none.exempt_namespaces);
+    }
+}

@@ -160,9 +160,8 @@ pub async fn watch(options: &Watch, policies: Policies) -> Result<Outcome, Watch
     if let Some(live) = &mut live {
         live.agent.close();
     }
-    let unwritten = writer
-        .finish()
-        .map_err(system("write to standard output"))?;
+    // Whatever became of the alerts, the summary has the result.
+    let written = writer.finish();
     if let Some(live) = &live {
         violated |= live.any_violates_all(&policies);
         eprint!("{}", live.summary(&policies));
@@ -170,8 +169,16 @@ pub async fn watch(options: &Watch, policies: Policies) -> Result<Outcome, Watch
     if let Some(text) = of_pods {
         eprint!("{text}");
     }
-    if unwritten > 0 {
-        eprintln!("{unwritten} alerts could not be written to standard output fast enough");
+    match written {
+        Ok(0) => {}
+        Ok(unwritten) => {
+            eprintln!("{unwritten} alerts could not be written to standard output fast enough");
+        }
+        // Such as `head`, when it has enough.
+        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => {
+            eprintln!("the reader of standard output went away: alerts were left out");
+        }
+        Err(why) => return Err(system("write to standard output")(why)),
     }
     failed?;
     Ok(Outcome { violated, finite })

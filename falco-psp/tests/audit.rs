@@ -228,6 +228,25 @@ fn of_several_policies_one_that_admits_is_enough() {
     assert!(table(&text).contains(&("fine", "test/Pod/priv")), "{text}");
 }
 
+#[test]
+fn the_summary_comes_even_if_alerts_cannot_be_written() {
+    let log = data("audit_nopsp.log");
+    let args = ["--audit-log", log.to_str().unwrap()];
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = command(&args).stdout(full).output().unwrap();
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("34 pods judged"), "{text}");
+    assert!(text.contains("No space left on device"), "{text}");
+    // A reader that has enough is no error.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command(&args).stdout(writer).output().unwrap();
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("34 pods judged"), "{text}");
+}
+
 /// A running program that is killed when dropped.
 struct Running {
     child: Child,

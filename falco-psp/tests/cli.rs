@@ -327,3 +327,25 @@ fn check_tells_what_admission_would_say_of_manifests() {
     );
     assert_error(&run(&["check", "--psp", &policy]), &["<FILE>"]);
 }
+
+#[test]
+fn of_several_policies_what_each_lacks_is_told() {
+    let (policy, workloads) = (example("restricted.yaml"), example("workloads.yaml"));
+    let text = fs::read_to_string(&policy).unwrap();
+    let (_folder, other) = file(text.replace("name: restricted", "name: other"));
+    let ended = run(&["check", "--psp", &policy, "--psp", &other, &workloads]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    for name in ["restricted", "other"] {
+        let alert = format!("PSP {name} Violation (hostPorts)");
+        assert!(ended.stdout.contains(&alert), "{}", ended.stdout);
+        let line = format!("         {name}: hostNetwork, hostPorts, volumes\n");
+        assert!(ended.stderr.contains(&line), "{}", ended.stderr);
+    }
+    // Admitted with changes by either: the first by name makes them.
+    assert!(!ended.stdout.contains("PSP restricted Mutation"));
+    assert!(ended.stdout.contains("PSP other Mutation (seccomp)"));
+    assert_error(
+        &run(&["check", "--psp", &policy, "--psp", &policy, &workloads]),
+        &["there is a policy restricted already"],
+    );
+}

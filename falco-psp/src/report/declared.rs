@@ -1,12 +1,11 @@
 //! What was found about declared pods: a table by workload and by control, or one JSON document.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use crate::control::Control;
-use crate::declared::Verdict;
 use crate::policies::Policies;
 use crate::rules::escape;
 
@@ -14,6 +13,19 @@ use crate::rules::escape;
 const WIDTH: usize = 80;
 /// Where the controls begin in a line.
 const INDENT: usize = 9;
+
+/// What admission would do with a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// No policy is about it.
+    OutOfScope,
+    /// Some policy admits it as it is.
+    Fine,
+    /// It is admitted, after some policy has filled something in.
+    Changed,
+    /// No policy admits it.
+    Denied,
+}
 
 /// The workload that a pod belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -162,7 +174,8 @@ impl Report {
         for workload in self.workloads.values() {
             let column = usize::from(workload.verdict != Verdict::Denied);
             let controls = workload.findings.keys().map(|(_, control)| *control);
-            for control in crate::declared::in_order(controls) {
+            // Once, even if several policies lack it.
+            for control in controls.collect::<BTreeSet<Control>>() {
                 if let Some(count) = counts.entry(control).or_default().get_mut(column) {
                     *count += 1;
                 }

@@ -47,3 +47,48 @@ pub fn decode(json: Bytes, number: u64) -> Result<AuditEvent, Reason> {
         json,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The API server's order of fields lets most of an event go unread. Any other order means the
+    /// same.
+    #[test]
+    fn the_order_of_fields_means_nothing() {
+        let mut judged = 0;
+        for line in include_str!("../../../tests/audit/audit_nopsp.log").lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            // Sorted by name.
+            let sorted = decode(value.to_string().into(), 1);
+            match (decode(line.to_owned().into(), 1), sorted) {
+                (Ok(event), Ok(sorted)) => {
+                    judged += 1;
+                    assert_eq!(event.request, sorted.request, "{line}");
+                    assert_eq!(event.pod, sorted.pod, "{line}");
+                    assert_eq!(event.time_ns, sorted.time_ns, "{line}");
+                    assert_ne!(event.time_ns, 0, "{line}");
+                }
+                (event, sorted) => assert_eq!(event.err(), sorted.err(), "{line}"),
+            }
+        }
+        assert_eq!(judged, 34);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(bytes: Vec<u8>, at in 0_usize..4000, byte: u8) {
+            let _ = decode(bytes.into(), 1);
+            let log = include_str!("../../../tests/audit/audit_nopsp.log");
+            for line in log.lines().filter(|line| line.contains("\"Pod\"")).take(8) {
+                let mut line = line.as_bytes().to_vec();
+                if let Some(old) = line.get_mut(at) {
+                    *old = byte;
+                }
+                let _ = decode(line.clone().into(), 1);
+                line.truncate(at);
+                let _ = decode(line.into(), 1);
+            }
+        }
+    }
+}

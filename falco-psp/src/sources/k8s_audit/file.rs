@@ -33,22 +33,22 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 #[derive(Debug, Error)]
 pub enum LogError {
     /// It cannot be opened.
-    #[error("cannot open the audit log {}: {source}", .path.display())]
+    #[error("cannot open the audit log {}: {why}", .path.display())]
     Open {
         /// Which.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
     /// It cannot be read on.
-    #[error("cannot read the audit log {} after line {line}: {source}", .path.display())]
+    #[error("cannot read the audit log {} after line {line}: {why}", .path.display())]
     Read {
         /// Which.
         path: PathBuf,
         /// How far it was read.
         line: u64,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
     /// It is compressed, so nothing will be added to it.
     #[error("cannot follow {}: it is compressed; leave out --follow", .path.display())]
@@ -108,9 +108,9 @@ impl AuditLog {
     /// The file cannot be opened or cannot be followed.
     pub fn open(options: &LogOptions) -> Result<Self, LogError> {
         let path: Arc<Path> = Arc::from(&*options.path);
-        let open = |source| LogError::Open {
+        let open = |why| LogError::Open {
             path: options.path.clone(),
-            source,
+            why,
         };
         let is_stdin = options.path.as_os_str() == "-";
         let input = match (is_stdin, options.follow) {
@@ -175,12 +175,12 @@ impl AuditLog {
                     }
                 }
             };
-            if let Err(source) = count {
+            if let Err(why) = count {
                 self.ended = true;
                 return Err(LogError::Read {
                     path: self.path.to_path_buf(),
                     line: self.framer.line() - 1,
-                    source,
+                    why,
                 });
             }
             let batch = self.cut(self.ended);

@@ -25,43 +25,43 @@ pub struct TlsFiles {
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be read, or is no PEM.
-    #[error("cannot read {} from {}: {source}", .what, .path.display())]
+    #[error("cannot read {} from {}: {why}", .what, .path.display())]
     Pem {
         /// What it should hold.
         what: &'static str,
         /// Which file.
         path: PathBuf,
         /// Why not.
-        source: pem::Error,
+        why: pem::Error,
     },
     /// There is no certificate in the file.
     #[error("no certificate in {}; it should be PEM with BEGIN CERTIFICATE", .0.display())]
     NoCertificate(PathBuf),
     /// A CA is none.
-    #[error("a certificate in {} is no CA's: {source}", .path.display())]
+    #[error("a certificate in {} is no CA's: {why}", .path.display())]
     Ca {
         /// Which file.
         path: PathBuf,
         /// Why not.
-        source: rustls::Error,
+        why: rustls::Error,
     },
     /// The CAs cannot be used.
-    #[error("the CAs in {} cannot be used: {source}", .path.display())]
+    #[error("the CAs in {} cannot be used: {why}", .path.display())]
     Verifier {
         /// Which file.
         path: PathBuf,
         /// Why not.
-        source: VerifierBuilderError,
+        why: VerifierBuilderError,
     },
     /// Certificate and key cannot be used, mostly as they do not belong together.
-    #[error("cannot use {} with {}: {source}", .cert.display(), .key.display())]
+    #[error("cannot use {} with {}: {why}", .cert.display(), .key.display())]
     Pair {
         /// The certificate's file.
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
         /// Why not.
-        source: rustls::Error,
+        why: rustls::Error,
     },
 }
 
@@ -72,16 +72,16 @@ pub(super) fn server(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         key,
         client_ca,
     } = files;
-    let pair = |source| TlsError::Pair {
+    let pair = |why| TlsError::Pair {
         cert: cert.clone(),
         key: key.clone(),
-        source,
+        why,
     };
     let chain = certificates(cert)?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Pem {
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|why| TlsError::Pem {
         what: "a private key",
         path: key.clone(),
-        source,
+        why,
     })?;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -92,16 +92,16 @@ pub(super) fn server(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         Some(path) => {
             let mut roots = RootCertStore::empty();
             for ca in certificates(path)? {
-                roots.add(ca).map_err(|source| TlsError::Ca {
+                roots.add(ca).map_err(|why| TlsError::Ca {
                     path: path.clone(),
-                    source,
+                    why,
                 })?;
             }
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|source| TlsError::Verifier {
+            builder.with_client_cert_verifier(verifier.map_err(|why| TlsError::Verifier {
                 path: path.clone(),
-                source,
+                why,
             })?)
         }
     };
@@ -113,10 +113,10 @@ pub(super) fn server(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(path).and_then(|certificates| certificates.collect());
-    let found = found.map_err(|source| TlsError::Pem {
+    let found = found.map_err(|why| TlsError::Pem {
         what: "certificates",
         path: path.to_path_buf(),
-        source,
+        why,
     })?;
     if found.is_empty() {
         return Err(TlsError::NoCertificate(path.to_path_buf()));

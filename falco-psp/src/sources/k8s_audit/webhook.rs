@@ -42,12 +42,12 @@ const HEADER_BUFFER: usize = 64 << 10;
 #[derive(Debug, Error)]
 pub enum WebhookError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {why}")]
     Listen {
         /// Which.
         address: SocketAddr,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
     /// Anyone on the way could read or forge the events.
     #[error(
@@ -161,7 +161,7 @@ impl Webhook {
             return Err(WebhookError::Plain(address));
         }
         let tls = config.tls.as_ref().map(super::tls::server).transpose()?;
-        let listen = |source| WebhookError::Listen { address, source };
+        let listen = |why| WebhookError::Listen { address, why };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         Ok(Self {
             address: listener.local_addr().map_err(listen)?,

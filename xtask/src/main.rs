@@ -1,5 +1,6 @@
 //! Sets up, builds, runs and tests falco-psp.
 
+mod bench;
 mod build;
 mod build_ebpf;
 mod command;
@@ -57,6 +58,11 @@ enum Task {
         #[arg(long, hide = true)]
         agent: Option<PathBuf>,
     },
+    /// Measure, and print figures beside a baseline of the same run
+    Bench {
+        /// What
+        what: bench::Bench,
+    },
     /// Set up, build and run every check and test
     Test {
         /// Leave out the tests that start containers as root
@@ -86,6 +92,7 @@ fn run_task(task: Task) -> Result<ExitCode> {
         }
         Task::Run { arguments } => return run::run(&arguments),
         Task::Demo { agent } => return demo::demo(agent),
+        Task::Bench { what } => bench::bench(what)?,
         Task::Test { no_live } => test::test(!no_live)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,13 +1,13 @@
 //! Counting violations, so that the same one is told once and then counted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::event::Event;
 use crate::rules::Rule;
 
 /// Different violations of one rule by one container or workload that are told; more are only counted.
-const MAX_TOLD: u32 = 16;
+const MAX_TOLD: usize = 16;
 
 /// Postures whose repeats can be told apart; the repeats of more are not added.
 const MAX_POSTURES: usize = 65_536;
@@ -41,10 +41,17 @@ pub struct Violation {
 pub struct Tally {
     subjects: Vec<String>,
     subject_index: HashMap<String, usize>,
-    seen: HashSet<Violation>,
-    told: HashMap<(usize, usize), u32>,
-    counts: BTreeMap<(usize, usize), u64>,
+    /// By subject and rule.
+    found: HashMap<(usize, usize), Found>,
     by_posture: HashMap<u64, Vec<Violation>>,
+}
+
+/// What was found of one subject and rule.
+#[derive(Debug, Default)]
+struct Found {
+    count: u64,
+    /// The facts of those that were told.
+    told: Vec<u64>,
 }
 
 impl Tally {
@@ -62,19 +69,19 @@ impl Tally {
     /// Counts a violation; whether it is to be told. `posture` is the hash under which the kernel
     /// counts repeats, if it is not 0.
     pub fn count(&mut self, violation: Violation, posture: u64) -> bool {
-        let key = (violation.subject, violation.rule);
-        *self.counts.entry(key).or_default() += 1;
         if posture != 0 && self.by_posture.len() < MAX_POSTURES {
             let violations = self.by_posture.entry(posture).or_default();
             if !violations.contains(&violation) {
                 violations.push(violation);
             }
         }
-        let told = self.told.entry(key).or_default();
-        if *told >= MAX_TOLD || !self.seen.insert(violation) {
+        let key = (violation.subject, violation.rule);
+        let found = self.found.entry(key).or_default();
+        found.count += 1;
+        if found.told.len() >= MAX_TOLD || found.told.contains(&violation.facts) {
             return false;
         }
-        *told += 1;
+        found.told.push(violation.facts);
         true
     }
 
@@ -82,20 +89,22 @@ impl Tally {
     pub fn repeated(&mut self, posture: u64, times: u64) {
         for violation in self.by_posture.get(&posture).into_iter().flatten() {
             let key = (violation.subject, violation.rule);
-            *self.counts.entry(key).or_default() += times;
+            self.found.entry(key).or_default().count += times;
         }
     }
 
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
-        self.counts.is_empty()
+        self.found.is_empty()
     }
 
     /// The counts: container id, rule index, how often; by container in the order of their first
     /// violation.
     pub fn counts(&self) -> impl Iterator<Item = (&str, usize, u64)> {
-        self.counts.iter().map(|(&(container, rule), &count)| {
-            let id = self.subjects.get(container).map_or("", String::as_str);
+        let found = self.found.iter().map(|(key, found)| (*key, found.count));
+        let sorted: BTreeMap<(usize, usize), u64> = found.collect();
+        sorted.into_iter().map(|((subject, rule), count)| {
+            let id = self.subjects.get(subject).map_or("", String::as_str);
             (id, rule, count)
         })
     }
@@ -136,8 +145,7 @@ mod tests {
             };
             tally.count(violation, 0)
         });
-        assert_eq!(told.count(), MAX_TOLD as usize);
-        assert!(tally.seen.len() <= MAX_TOLD as usize);
+        assert_eq!(told.count(), MAX_TOLD);
         assert_eq!(tally.counts().next(), Some(("c", 0, 100)));
     }
 }

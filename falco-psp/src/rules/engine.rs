@@ -102,8 +102,7 @@ pub struct Rule {
 impl Rule {
     /// The control that the rule is about: the tag that is a control's name.
     pub fn control(&self) -> Option<Control> {
-        let mut all = Control::ALL.into_iter();
-        all.find(|control| self.tags.contains(control.name()))
+        self.tags.iter().find_map(|tag| Control::parse(tag))
     }
 
     /// The names of the fields that the condition and the output ask for, sorted.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::triage::{Reason, Triage, triage};
 use crate::event::{AuditEvent, Request};
-use crate::pod::{Pod, PodFacts};
+use crate::pod::PodFacts;
 
 /// Decodes an event, if it can be judged.
 ///
@@ -16,8 +16,8 @@ pub fn decode(json: Bytes, number: u64) -> Result<AuditEvent, Reason> {
         Triage::Judge(envelope) => envelope,
         Triage::Skip(reason) => return Err(reason),
     };
-    let pod: Pod<'_> = serde_json::from_str(envelope.object.get())
-        .map_err(|error| Reason::Malformed(format!("its pod is none: {error}")))?;
+    let is_dry_run = envelope.is_dry_run();
+    let pod = envelope.object.into_pod()?;
     let facts = PodFacts::of(&pod);
     let target = &envelope.target;
     let or_pods = |target: &str, pods: &str| match target {
@@ -27,7 +27,7 @@ pub fn decode(json: Bytes, number: u64) -> Result<AuditEvent, Reason> {
     let time = envelope.time.parse::<Timestamp>().ok();
     let time = time.and_then(|time| u64::try_from(time.as_nanosecond()).ok());
     let request = Request {
-        dry_run: envelope.is_dry_run(),
+        dry_run: is_dry_run,
         audit_id: envelope.audit_id.to_string(),
         stage: envelope.stage.to_string(),
         verb: envelope.verb.to_string(),

@@ -6,14 +6,15 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
 
-use memchr::{memchr, memmem};
+use memchr::memmem::FinderRev;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::body::is_audit;
-use crate::pod::{Text, or_default};
+use crate::pod::{Pod, Text, or_default};
 
 /// Whether an event can be judged.
 #[derive(Debug)]
@@ -67,12 +68,12 @@ impl Reason {
     }
 }
 
-/// An event that can be judged, with its objects unread.
+/// An event that can be judged.
 #[derive(Debug)]
 pub struct Envelope<'a> {
     /// The object to judge: a Pod, or EphemeralContainers. Of a request, as it was given defaults
     /// and before admission, and admission judges the same; of a patch, what came of it.
-    pub object: &'a RawValue,
+    pub object: Object<'a>,
     /// The pod's namespace, name and so on. Objects may lack them.
     pub target: ObjectRef<'a>,
     /// The request's identity, the same in all its events.
@@ -89,6 +90,32 @@ pub struct Envelope<'a> {
     pub time: &'a str,
     /// Who asked.
     pub user: Text<'a>,
+}
+
+/// The object of an event.
+#[derive(Debug)]
+pub enum Object<'a> {
+    /// Read on the way, as all that decides came before it.
+    Read(Box<Pod<'a>>),
+    /// Not looked at yet.
+    Raw(&'a RawValue),
+}
+
+impl<'a> Object<'a> {
+    /// The pod.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn into_pod(self) -> Result<Box<Pod<'a>>, Reason> {
+        match self {
+            Self::Read(pod) => Ok(pod),
+            Self::Raw(raw) => serde_json::from_str(raw.get()).map_err(|error| no_pod(&error)),
+        }
+    }
+}
+
+fn no_pod(error: &serde_json::Error) -> Reason {
+    Reason::Malformed(format!("its pod is none: {error}"))
 }
 
 /// Who asked.
@@ -141,16 +168,25 @@ pub fn triage(event: &[u8]) -> Triage<'_> {
     if event.trim_ascii_end().last() != Some(&b'}') {
         return Triage::Skip(Reason::Malformed("the event is cut off".to_owned()));
     }
+    // Once for the whole event is cheaper than for each text in it.
+    let event = match str::from_utf8(event) {
+        Ok(event) => event,
+        Err(error) => {
+            let at = error.valid_up_to() + 1;
+            return Triage::Skip(Reason::Malformed(format!("no UTF-8 at column {at}")));
+        }
+    };
     let mut seen = Seen::default();
-    let mut json = serde_json::Deserializer::from_slice(event);
+    let mut json = serde_json::Deserializer::from_str(event);
     let read = Head(&mut seen).deserialize(&mut json);
     match (seen.reason.take(), read.and_then(|()| json.end())) {
         (Some(reason), _) => Triage::Skip(reason),
         // Its end holds nothing that is still needed but the time.
-        (None, _) if seen.enough => {
+        (None, _) if seen.pod.is_some() => {
             let time = time_at_end(event).unwrap_or_default();
             seen.decide(time)
         }
+        (None, Err(error)) if seen.in_pod => Triage::Skip(no_pod(&error)),
         (None, Err(error)) => Triage::Skip(Reason::Malformed(error.to_string())),
         (None, Ok(())) => {
             let time = seen.time.take();
@@ -162,7 +198,7 @@ pub fn triage(event: &[u8]) -> Triage<'_> {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(field_identifier, rename_all = "camelCase")]
 enum Key {
     Kind,
@@ -186,12 +222,12 @@ enum Key {
 }
 
 /// The stage's time, as the API server writes it after the objects.
-fn time_at_end(event: &[u8]) -> Option<&str> {
-    const KEY: &[u8] = b"\"stageTimestamp\":";
-    let after = memmem::rfind(event, KEY)? + KEY.len();
-    let text = event.get(after..)?.trim_ascii_start().strip_prefix(b"\"")?;
-    let end = memchr(b'"', text)?;
-    str::from_utf8(text.get(..end)?).ok()
+fn time_at_end(event: &str) -> Option<&str> {
+    const KEY: &str = "\"stageTimestamp\":";
+    static FINDER: LazyLock<FinderRev<'_>> = LazyLock::new(|| FinderRev::new(KEY));
+    let after = FINDER.rfind(event)? + KEY.len();
+    let text = event.get(after..)?.trim_start().strip_prefix('"')?;
+    Some(text.split_once('"')?.0)
 }
 
 #[derive(Deserialize)]
@@ -210,13 +246,17 @@ struct Seen<'a> {
     user: Option<&'a RawValue>,
     target: Option<ObjectRef<'a>>,
     status: Option<Status>,
+    /// The pod, if it was read at once.
+    pod: Option<Box<Pod<'a>>>,
+    /// Whether the pod is being read.
+    in_pod: bool,
     request: Option<&'a RawValue>,
     response: Option<&'a RawValue>,
     time: Option<Text<'a>>,
     /// Set as soon as it is clear, at which the reading ends.
     reason: Option<Reason>,
-    /// Whether what is still to come is not needed.
-    enough: bool,
+    /// Where the pod is, as soon as all else is there that is needed.
+    object_is: Option<Key>,
 }
 
 impl<'a> Seen<'a> {
@@ -246,11 +286,12 @@ impl<'a> Seen<'a> {
                 .is_some_and(|name| name.ends_with("-controller"));
             return Some(Reason::Refused { code, controller });
         }
-        self.enough = match &**verb {
-            "patch" => self.response.is_some(),
-            _ => self.request.is_some(),
-        } && self.user.is_some()
-            && self.uri.is_some();
+        let is_patch = &**verb == "patch";
+        self.object_is = match (self.user.is_some() && self.uri.is_some(), is_patch) {
+            (false, _) => None,
+            (true, true) => Some(Key::ResponseObject),
+            (true, false) => Some(Key::RequestObject),
+        };
         None
     }
 
@@ -275,10 +316,11 @@ impl<'a> Seen<'a> {
             let controller = false;
             return Triage::Skip(Reason::Refused { code, controller });
         }
-        let object = match (&*verb, self.request, self.response) {
-            ("patch", _, Some(response)) => response,
-            ("patch", Some(_), None) => return Triage::Skip(Reason::RawPatch),
-            ("create" | "update", Some(request), _) => request,
+        let object = match (self.pod, &*verb, self.request, self.response) {
+            (Some(pod), ..) => Object::Read(pod),
+            (None, "patch", _, Some(response)) => Object::Raw(response),
+            (None, "patch", Some(_), None) => return Triage::Skip(Reason::RawPatch),
+            (None, "create" | "update", Some(request), _) => Object::Raw(request),
             _ => {
                 let metadata = matches!(&self.level, Some(level) if &**level == "Metadata");
                 return Triage::Skip(Reason::NoObject { metadata });
@@ -318,6 +360,16 @@ impl<'de> Visitor<'de> for Head<'_, 'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let seen = self.0;
         while let Some(key) = map.next_key()? {
+            if seen.object_is == Some(key) {
+                seen.in_pod = true;
+                seen.pod = map.next_value()?;
+                seen.in_pod = false;
+                if seen.pod.is_none() {
+                    continue;
+                }
+                // Ends the reading.
+                return Err(de::Error::custom(""));
+            }
             match key {
                 Key::Kind => {
                     if let Some(kind) = map.next_value::<Option<Text<'_>>>()?
@@ -357,7 +409,7 @@ impl<'de> Visitor<'de> for Head<'_, 'de> {
             }
             if seen.target.is_some() {
                 seen.reason = seen.early();
-                if seen.reason.is_some() || seen.enough {
+                if seen.reason.is_some() {
                     // Ends the reading.
                     return Err(de::Error::custom(""));
                 }

@@ -33,6 +33,9 @@ pub enum Command {
     Convert {
         /// The policy
         policy: PathBuf,
+        /// For whom: falco-psp, or real Falco, with what it cannot say left out and named
+        #[arg(long, value_enum, default_value_t)]
+        format: RulesFormat,
     },
     /// Tells what admission would say of the pods that manifests declare
     ///
@@ -59,6 +62,16 @@ pub enum Command {
     },
     /// Tells what this machine can observe, by which hook, and what is missing
     Doctor,
+}
+
+/// Whose rules language it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RulesFormat {
+    /// Ours: what the agent judges by.
+    #[default]
+    FalcoPsp,
+    /// That of Falco 0.44 and newer.
+    Falco,
 }
 
 /// How `check` gives its result.
@@ -112,6 +125,16 @@ pub struct Watch {
     /// Also write the rules that the policy becomes to this file
     #[arg(long, alias = "psp_save", value_name = "FILE")]
     pub psp_save: Option<PathBuf>,
+    /// For whom the rules are written: falco-psp, or real Falco, with what it cannot say left out
+    /// and named
+    #[arg(
+        long,
+        alias = "psp_save_format",
+        value_enum,
+        default_value_t,
+        requires = "psp_save"
+    )]
+    pub psp_save_format: RulesFormat,
     /// Print alerts as JSON, one object a line, with Falco's keys
     #[arg(long)]
     pub json: bool,

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use falco_psp::cli::{CheckFormat, Cli, Command};
+use falco_psp::cli::{CheckFormat, Cli, Command, RulesFormat};
 use falco_psp::outputs::alert::Format;
-use falco_psp::policies::{Limits, Policies, PolicyError};
+use falco_psp::policies::{self, Limits, Policies, PolicyError};
 use falco_psp::{check, doctor, watch};
 use tracing::level_filters::LevelFilter;
 
@@ -45,9 +45,9 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Some(Command::Convert { policy }) => {
+        Some(Command::Convert { policy, format }) => {
             let policies = load(&[policy], &Limits::default())?;
-            print(&policies.text)?;
+            print(&rules_text(&policies, format)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Check {
@@ -94,7 +94,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             };
             let policies = load(&options.psp, &limits)?;
             if let Some(path) = &options.psp_save {
-                policies.save(path)?;
+                policies::save(path, &rules_text(&policies, options.psp_save_format)?)?;
             }
             log(options.verbose);
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -115,6 +115,20 @@ fn load(paths: &[PathBuf], limits: &Limits) -> anyhow::Result<Policies> {
         eprintln!("{warning}");
     }
     Ok(policies)
+}
+
+/// The rules of the policies; tells what is left out.
+fn rules_text(policies: &Policies, format: RulesFormat) -> anyhow::Result<String> {
+    match format {
+        RulesFormat::FalcoPsp => Ok(policies.text.clone()),
+        RulesFormat::Falco => {
+            let rules = policies.falco_rules()?;
+            for reason in rules.reasons() {
+                eprintln!("{reason}");
+            }
+            Ok(rules.text)
+        }
+    }
 }
 
 /// Writes to standard output. A reader that has gone away (`| head`) is no error.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::control::Control;
-use crate::convert::{self, ConvertError};
+use crate::convert::{self, ConvertError, FalcoRules};
 use crate::diagnostic::Diagnostic;
 use crate::psp::{self, Scope};
 use crate::rules::{self, Rule, RuleSet};
@@ -169,16 +169,24 @@ impl Policies {
         names.join(", ")
     }
 
-    /// Writes the text of the rules to a file.
+    /// The rules in the words of Falco alone.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), PolicyError> {
-        fs::write(path, &self.text).map_err(|why| PolicyError::Save {
-            path: path.to_path_buf(),
-            why,
-        })
+    /// Our own rules cannot be read: a defect of falco-psp.
+    pub fn falco_rules(&self) -> Result<FalcoRules, PolicyError> {
+        convert::falco_rules(&Arc::from("the rules"), &self.text).map_err(PolicyError::Rules)
     }
+}
+
+/// Writes rules to a file.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save(path: &Path, text: &str) -> Result<(), PolicyError> {
+    fs::write(path, text).map_err(|why| PolicyError::Save {
+        path: path.to_path_buf(),
+        why,
+    })
 }
 
 impl Limits {

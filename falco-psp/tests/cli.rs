@@ -349,3 +349,28 @@ fn of_several_policies_what_each_lacks_is_told() {
         &["there is a policy restricted already"],
     );
 }
+
+#[test]
+fn rules_for_falco_are_printed_and_saved_alike() {
+    let policy = example("restricted.yaml");
+    let printed = run(&["convert", "--format", "falco", &policy]);
+    assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+    assert!(printed.stderr.contains("left out: what pods do"));
+    assert!(!printed.stdout.contains("ka.pod."));
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("rules.yaml");
+    let place = place.to_str().unwrap();
+    let (_log, log) = file("");
+    let ended = run(&[
+        "--psp",
+        &policy,
+        "--psp-save",
+        place,
+        "--psp-save-format",
+        "falco",
+        "--audit-log",
+        &log,
+    ]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(place).unwrap(), printed.stdout);
+}

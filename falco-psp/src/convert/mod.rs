@@ -4,8 +4,11 @@
 
 mod context;
 mod declared;
+mod falco;
 mod templates;
 mod text;
+
+pub use falco::{FalcoRules, LeftOut, falco_rules};
 
 use crate::control::Control;
 use crate::psp::Policy;

@@ -67,6 +67,15 @@ pub(super) fn path_pattern(path: &str) -> String {
     pattern
 }
 
+/// The path prefix that [`path_pattern`] made this pattern of.
+pub(super) fn path_of_pattern(pattern: &str) -> String {
+    let mut path = pattern.to_owned();
+    for c in ["?", "*", "["] {
+        path = path.replace(&format!("[{c}]"), c);
+    }
+    path
+}
+
 /// The items with commas, in lines that begin at column `indent` (the first one is begun
 /// already) and are not longer than the file is wide.
 pub(super) fn wrap(items: Vec<String>, indent: usize) -> String {
@@ -89,6 +98,25 @@ pub(super) fn wrap(items: Vec<String>, indent: usize) -> String {
             text.push(',');
         }
         column += width;
+    }
+    text
+}
+
+/// The words in lines that are not longer than `width`, unless a word is.
+pub(super) fn wrap_words(words: Vec<String>, width: usize) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for word in words {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            text.push('\n');
+            column = 0;
+        } else if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(&word);
+        column += length;
     }
     text
 }

@@ -9,6 +9,7 @@ mod errno;
 mod evt;
 mod group;
 pub mod image;
+mod jevt;
 mod k8s;
 mod ka;
 mod proc;
@@ -23,7 +24,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use crate::diagnostic::nearest;
-use crate::event::{Event, SyscallEvent};
+use crate::event::{AuditEvent, Event, SyscallEvent};
 
 /// What type the values of a field have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,8 @@ pub enum Argument {
     None,
     /// It needs one of these.
     OneOf(&'static [&'static str]),
+    /// It needs a JSON pointer (RFC 6901): `/requestObject/spec`.
+    Pointer,
 }
 
 /// Gives the values that a field has in an event, in order: none, one, or for a list field any
@@ -111,6 +114,8 @@ type ExtractSyscall = for<'e> fn(&'e SyscallEvent, Option<&str>, &mut dyn FnMut(
 enum Extract {
     Syscall(ExtractSyscall),
     Audit(ka::Get),
+    /// With the argument.
+    AuditPart(for<'e> fn(&'e AuditEvent, &str, &mut dyn FnMut(Value<'e>))),
     /// The same for both.
     Any(for<'e> fn(&'e Event, &mut dyn FnMut(Value<'e>))),
 }
@@ -171,7 +176,7 @@ impl Field {
     pub fn is_of(&self, source: Source) -> bool {
         match self.extract {
             Extract::Syscall(_) => source == Source::Syscall,
-            Extract::Audit(_) => source == Source::K8sAudit,
+            Extract::Audit(_) | Extract::AuditPart(_) => source == Source::K8sAudit,
             Extract::Any(_) => true,
         }
     }
@@ -193,7 +198,7 @@ impl Field {
 }
 
 /// The classes, in the order of the documentation.
-static CLASSES: [&[Field]; 8] = [
+static CLASSES: [&[Field]; 9] = [
     &evt::FIELDS,
     &proc::FIELDS,
     &thread::FIELDS,
@@ -202,6 +207,7 @@ static CLASSES: [&[Field]; 8] = [
     &container::FIELDS,
     &k8s::FIELDS,
     ka::FIELDS,
+    &jevt::FIELDS,
 ];
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Field>> =
@@ -229,8 +235,12 @@ impl Reference {
                 extract(event, argument, &mut give);
             }
             (Extract::Audit(get), Event::Audit(event)) => get.extract(event, &mut give),
+            (Extract::AuditPart(extract), Event::Audit(event)) => {
+                extract(event, argument.unwrap_or_default(), &mut give);
+            }
             (Extract::Any(extract), event) => extract(event, &mut give),
-            (Extract::Syscall(_), Event::Audit(_)) | (Extract::Audit(_), Event::Syscall(_)) => {}
+            (Extract::Syscall(_), Event::Audit(_))
+            | (Extract::Audit(_) | Extract::AuditPart(_), Event::Syscall(_)) => {}
         }
     }
 }
@@ -265,6 +275,14 @@ pub fn lookup(name: &str, argument: Option<&str>) -> Result<Reference, LookupErr
     let wrong = |message| Err(LookupError::Argument(message));
     match (field.argument, argument) {
         (Argument::None, Some(_)) => wrong(format!("{} takes no argument", field.name)),
+        (Argument::Pointer, None) => wrong(format!(
+            "{} needs a JSON pointer in brackets, such as {0}[/requestObject/spec]",
+            field.name
+        )),
+        (Argument::Pointer, Some(given)) if !given.starts_with('/') => wrong(format!(
+            "{} has no argument \"{given}\": a JSON pointer begins with /",
+            field.name
+        )),
         (Argument::OneOf(known), None) => wrong(format!(
             "{} needs an argument, one of: {}",
             field.name,
@@ -275,7 +293,7 @@ pub fn lookup(name: &str, argument: Option<&str>) -> Result<Reference, LookupErr
             field.name,
             known.join(" ")
         )),
-        (Argument::None | Argument::OneOf(_), _) => Ok(Reference {
+        (Argument::None | Argument::OneOf(_) | Argument::Pointer, _) => Ok(Reference {
             field,
             argument: argument.map(Into::into),
         }),

@@ -70,6 +70,7 @@ fn values_are_of_the_declared_kind() {
             let argument = match field.argument {
                 Argument::None => None,
                 Argument::OneOf(known) => known.first().copied(),
+                Argument::Pointer => Some("/kind"),
             };
             let mut count = 0;
             lookup(field.name, argument)

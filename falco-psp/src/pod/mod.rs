@@ -14,7 +14,7 @@ pub use containers::ContainerFacts;
 pub(crate) use model::or_default;
 pub use model::{Pod, Text};
 pub use profiles::{ProfileFacts, canonical as canonical_seccomp, label as selinux_label};
-pub use volumes::{VolumeFacts, path_components};
+pub use volumes::{VolumeFacts, path_components, path_of_components};
 
 use model::Container;
 

@@ -103,3 +103,47 @@ pub fn path_components(path: &str) -> String {
     }
     components
 }
+
+/// The path that [`path_components`] made these of, without a slash at its end; `None` if it made
+/// them of none.
+pub fn path_of_components(components: &str) -> Option<String> {
+    let rest = components.strip_prefix('/')?;
+    if rest.is_empty() {
+        return Some(String::new());
+    }
+    let mut path = String::new();
+    for (index, part) in rest.split('/').enumerate() {
+        match part {
+            "%." if index == 0 => continue,
+            "%" => path.push('/'),
+            part => {
+                if index > 0 && path.is_empty() {
+                    // After the mark of a path that does not begin at the root.
+                } else {
+                    path.push('/');
+                }
+                path.push_str(&part.replace("%%", "%"));
+            }
+        }
+    }
+    Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_give_the_path_back() {
+        for path in [
+            "", "/", "/etc", "/etc/", "//", "/a//b", "a/b", "a", "a//b", "/%/%.", "%", "a/%./b",
+        ] {
+            let trimmed = path.strip_suffix('/').unwrap_or(path);
+            assert_eq!(
+                path_of_components(&path_components(path)).as_deref(),
+                Some(trimmed),
+                "{path}"
+            );
+        }
+    }
+}

@@ -5,12 +5,14 @@
 //! are one sequence of items.
 
 mod collected;
+mod parsed;
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::collected::{Collected, lists};
+pub use self::parsed::{Parsed, ParsedRule, parse_file};
 use super::ast::{At, Expr};
 use super::compile::compile;
 use super::engine::{Rule, RuleSet};

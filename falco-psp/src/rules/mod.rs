@@ -31,7 +31,7 @@ pub use engine::{Priority, Rule, RuleSet};
 pub use crate::fields::Source;
 pub use evaluate::Condition;
 pub use guard::EventTypes;
-pub use load::{load, load_files};
+pub use load::{Parsed, ParsedRule, load, load_files, parse_file};
 pub use output::{Output, escape};
 pub use parse::{MAX_NESTING, ParseError, parse};
 

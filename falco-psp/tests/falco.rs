@@ -34,13 +34,11 @@ fn rules_of(policy: &Value) -> Option<(RuleSet, FalcoRules)> {
 }
 
 fn loaded(text: &str) -> RuleSet {
-    match rules::load(&"falco".into(), text) {
-        Ok((rules, warnings)) => {
-            assert!(warnings.is_empty(), "{warnings:?}");
-            rules
-        }
-        Err(errors) => panic!("{}\n{text}", errors[0]),
-    }
+    let loaded = rules::load(&"falco".into(), text);
+    assert!(loaded.is_ok(), "{:?}\n{text}", loaded.err());
+    let (rules, warnings) = loaded.unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    rules
 }
 
 fn fired(rules: &RuleSet, event: &Event) -> BTreeSet<String> {

@@ -24,8 +24,17 @@ pub(super) static FIELDS: [Field; 1] = [Field {
     }),
 }];
 
-/// The part of the JSON to which a pointer leads (RFC 6901), as the json plugin of Falco shows it.
+/// The part of the JSON to which a pointer leads, as the json plugin of Falco shows it.
 fn part(json: &[u8], pointer: &str) -> Option<String> {
+    let raw = raw_part(json, pointer)?.get();
+    match raw.starts_with('"') {
+        true => serde_json::from_str(raw).ok(),
+        false => Some(without_blanks(raw)),
+    }
+}
+
+/// The part of the JSON to which a pointer leads (RFC 6901).
+pub(super) fn raw_part<'j>(json: &'j [u8], pointer: &str) -> Option<&'j RawValue> {
     let mut at: &RawValue = serde_json::from_slice(json).ok()?;
     for step in pointer.strip_prefix('/')?.split('/') {
         let step = match step.contains('~') {
@@ -35,10 +44,7 @@ fn part(json: &[u8], pointer: &str) -> Option<String> {
         let mut inner = serde_json::Deserializer::from_str(at.get());
         at = Step(&step).deserialize(&mut inner).ok()??;
     }
-    match at.get().starts_with('"') {
-        true => serde_json::from_str(at.get()).ok(),
-        false => Some(without_blanks(at.get())),
-    }
+    Some(at)
 }
 
 /// One step of a pointer: into a member of an object or an element of an array.

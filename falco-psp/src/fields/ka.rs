@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::image::Image;
-use super::{Extract, Field, Kind, Value};
+use super::{Extract, Field, Kind, Value, jevt};
 use crate::event::{AuditEvent, Request};
-use crate::pod::{PodFacts, path_components};
+use crate::pod::{Named, Pod, PodFacts, path_components};
 
 /// How a field of this class is had.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ pub(super) enum Get {
     Set(for<'e> fn(&'e PodFacts) -> &'e BTreeSet<String>),
     /// Facts of the pod.
     Ints(for<'e> fn(&'e PodFacts) -> &'e [i64]),
+    /// Facts of the pod with what they are of; read off the event anew.
+    Named(Named),
 }
 
 impl Get {
@@ -47,6 +49,18 @@ impl Get {
             Self::Set(get) => {
                 let texts = get(pod).iter();
                 texts.for_each(|text| give(text.as_str().into()));
+            }
+            Self::Named(named) => {
+                // What a patch has made is in the answer.
+                let object = match event.request.verb.as_str() {
+                    "patch" => "/responseObject",
+                    _ => "/requestObject",
+                };
+                if let Some(raw) = jevt::raw_part(&event.json, object)
+                    && let Ok(pod) = serde_json::from_str::<Pod<'_>>(raw.get())
+                {
+                    named.of(&pod, &mut |text| give(text.into()));
+                }
             }
             Self::Ints(get) => {
                 let numbers = get(pod).iter();
@@ -80,6 +94,12 @@ const fn set(
     get: fn(&PodFacts) -> &BTreeSet<String>,
 ) -> Field {
     field(name, Kind::String, help, Get::Set(get)).list().ours()
+}
+
+const fn named(name: &'static str, help: &'static str, named: Named) -> Field {
+    field(name, Kind::String, help, Get::Named(named))
+        .list()
+        .ours()
 }
 
 const fn ints(name: &'static str, help: &'static str, get: fn(&PodFacts) -> &[i64]) -> Field {
@@ -396,5 +416,65 @@ pub(super) static FIELDS: &[Field] = &[
         "ka.pod.apparmor.unset",
         "containers without an AppArmor profile",
         |pod| &pod.profiles.without_app_armor,
+    ),
+    named(
+        "ka.pod.host_ports.of",
+        "ports of the host with their containers: web:80",
+        Named::HostPorts,
+    ),
+    named(
+        "ka.pod.users.of",
+        "user ids with their containers: web:0",
+        Named::Users,
+    ),
+    named(
+        "ka.pod.groups.of",
+        "group ids with their containers",
+        Named::Groups,
+    ),
+    named(
+        "ka.pod.caps.added.of",
+        "added capabilities with their containers: web:NET_ADMIN",
+        Named::Capabilities,
+    ),
+    named(
+        "ka.pod.proc_mounts.of",
+        "kinds of /proc with their containers",
+        Named::ProcMounts,
+    ),
+    named(
+        "ka.pod.seccomp.containers.of",
+        "seccomp profiles with their containers",
+        Named::Seccomp,
+    ),
+    named(
+        "ka.pod.selinux.of",
+        "SELinux labels with their containers: web:user:role:type:level",
+        Named::SeLinux,
+    ),
+    named(
+        "ka.pod.apparmor.of",
+        "AppArmor profiles with their containers",
+        Named::AppArmor,
+    ),
+    named(
+        "ka.pod.volumes.types.of",
+        "types of volumes with their volumes: logs:hostPath",
+        Named::VolumeTypes,
+    ),
+    named(
+        "ka.pod.volumes.host_path.of",
+        "the host's paths with their volumes: logs:/var/log",
+        Named::HostPaths,
+    ),
+    named(
+        "ka.pod.volumes.flex_drivers.of",
+        "drivers of flexVolumes with their volumes",
+        Named::FlexDrivers,
+    ),
+    named(
+        "ka.pod.volumes.csi_drivers.of",
+        "drivers of inline csi volumes with their volumes",
+        Named::CsiDrivers,
     ),
 ];

@@ -7,8 +7,7 @@ use super::model::{Container, Spec};
 pub struct ContainerFacts {
     /// Privileged ones.
     pub privileged: Vec<String>,
-    /// Ports of the host, as the API server fills them in: with hostNetwork every port of a
-    /// container is one.
+    /// Ports of the host.
     pub host_ports: Vec<i64>,
     /// User ids, of the container or else of the pod.
     pub users: Vec<i64>,
@@ -64,15 +63,13 @@ impl ContainerFacts {
             note(|f| &mut f.without_escalation, escalation.is_none());
             facts.users.extend(user);
             facts.groups.extend(group);
-            let proc_mount = own.proc_mount.as_deref().unwrap_or("Default");
+            let proc_mount = container.proc_mount();
             if !facts.proc_mounts.iter().any(|known| known == proc_mount) {
                 facts.proc_mounts.push(proc_mount.to_owned());
             }
-            for port in &container.ports {
-                let host_port = Some(port.host_port).filter(|port| *port != 0);
-                let same = Some(port.container_port).filter(|_| spec.host_network);
-                facts.host_ports.extend(host_port.or(same));
-            }
+            facts
+                .host_ports
+                .extend(container.host_ports(spec.host_network));
         }
         facts
     }

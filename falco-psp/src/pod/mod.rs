@@ -6,6 +6,7 @@
 mod capabilities;
 mod containers;
 mod model;
+mod named;
 mod profiles;
 mod volumes;
 
@@ -13,6 +14,7 @@ pub use capabilities::CapabilityFacts;
 pub use containers::ContainerFacts;
 pub(crate) use model::or_default;
 pub use model::{Pod, Text};
+pub use named::Named;
 pub use profiles::{ProfileFacts, canonical as canonical_seccomp, label as selinux_label};
 pub use volumes::{VolumeFacts, path_components, path_of_components};
 
@@ -68,15 +70,7 @@ impl PodFacts {
     pub fn of(pod: &Pod<'_>) -> Self {
         let spec = &pod.spec;
         let security = &spec.security_context;
-        let containers: Vec<&Container<'_>> = [
-            &spec.init_containers,
-            &spec.containers,
-            &spec.ephemeral_containers,
-            &pod.ephemeral_containers,
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let containers: Vec<&Container<'_>> = pod.containers().collect();
         let is_whole = &*pod.kind != "EphemeralContainers";
         let name = pod_name(pod);
         let mut facts = Self {

@@ -61,7 +61,20 @@ pub struct Pod<'a> {
     pub(super) ephemeral_containers: Vec<Container<'a>>,
 }
 
-impl Pod<'_> {
+impl<'a> Pod<'a> {
+    /// All containers: init, normal and ephemeral ones.
+    pub(super) fn containers(&self) -> impl Iterator<Item = &Container<'a>> {
+        let spec = &self.spec;
+        [
+            &spec.init_containers,
+            &spec.containers,
+            &spec.ephemeral_containers,
+            &self.ephemeral_containers,
+        ]
+        .into_iter()
+        .flatten()
+    }
+
     /// `metadata.namespace`; may be empty.
     pub fn namespace(&self) -> &str {
         &self.metadata.namespace
@@ -161,6 +174,26 @@ object! {
         ports: Vec<Port>,
         volume_mounts: Vec<Mount<'a>>,
         security_context: SecurityContext<'a>,
+    }
+}
+
+impl Container<'_> {
+    /// The ports of the host that it uses, as the API server fills them in: with hostNetwork every
+    /// port is one.
+    pub(super) fn host_ports(&self, host_network: bool) -> impl Iterator<Item = i64> {
+        self.ports.iter().filter_map(move |port| {
+            let host_port = Some(port.host_port).filter(|port| *port != 0);
+            let same = Some(port.container_port).filter(|_| host_network);
+            host_port.or(same)
+        })
+    }
+
+    /// The kind of its `/proc`.
+    pub(super) fn proc_mount(&self) -> &str {
+        self.security_context
+            .proc_mount
+            .as_deref()
+            .unwrap_or("Default")
     }
 }
 

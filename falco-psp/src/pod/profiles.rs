@@ -3,8 +3,8 @@
 use super::model::{Container, Pod, SeLinuxOptions, SeccompProfile};
 
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
-const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
-const APPARMOR_CONTAINER: &str = "container.apparmor.security.beta.kubernetes.io/";
+pub(super) const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+pub(super) const APPARMOR_CONTAINER: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Facts of pod and containers together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub fn label(user: &str, role: &str, type_: &str, level: &str) -> String {
 
 /// The annotation's word for a profile given by the field (`SeccompAnnotationForField` of
 /// pkg/api/pod/util.go).
-fn seccomp_field(profile: Option<&SeccompProfile<'_>>) -> Option<String> {
+pub(super) fn seccomp_field(profile: Option<&SeccompProfile<'_>>) -> Option<String> {
     let profile = profile?;
     match &*profile.type_ {
         "Unconfined" => Some("unconfined".to_owned()),

@@ -47,7 +47,7 @@ impl VolumeFacts {
 }
 
 /// The type, as `GetVolumeFSType` of pkg/security/podsecuritypolicy/util tells it.
-fn volume_type<'v>(volume: &'v Volume<'_>) -> &'v str {
+pub(super) fn volume_type<'v>(volume: &'v Volume<'_>) -> &'v str {
     match &volume.source {
         None => "emptyDir",
         Some((_, VolumeSource::Projected(sources))) if is_token(sources) => "projected-token",

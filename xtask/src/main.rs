@@ -7,6 +7,7 @@ mod command;
 mod debian;
 mod demo;
 mod elf;
+mod fuzz;
 mod interrupts;
 mod readme;
 mod run;
@@ -63,6 +64,14 @@ enum Task {
         /// What
         what: bench::Bench,
     },
+    /// Fuzz what reads input from outside; needs a nightly toolchain
+    Fuzz {
+        /// Only this
+        target: Option<fuzz::Target>,
+        /// For how long, each
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Set up, build and run every check and test
     Test {
         /// Leave out the tests that start containers as root
@@ -93,6 +102,7 @@ fn run_task(task: Task) -> Result<ExitCode> {
         Task::Run { arguments } => return run::run(&arguments),
         Task::Demo { agent } => return demo::demo(agent),
         Task::Bench { what } => bench::bench(what)?,
+        Task::Fuzz { target, seconds } => fuzz::fuzz(target, seconds)?,
         Task::Test { no_live } => test::test(!no_live)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -26,7 +26,8 @@ impl Expr {
                 1 + parts.iter().map(Self::depth).max().unwrap_or(0)
             }
             Self::Not(inner) => 1 + inner.depth(),
-            Self::Macro(_) | Self::Check(_) => 1,
+            Self::Macro(_) => 1,
+            Self::Check(check) => 1 + check.depth(),
         }
     }
 }
@@ -34,10 +35,74 @@ impl Expr {
 /// A test of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// The field.
-    pub field: FieldName,
+    /// The field, or what is made of it.
+    pub left: Operand,
     /// What is asked of its value.
     pub test: Test,
+}
+
+impl Check {
+    fn depth(&self) -> usize {
+        let right = match &self.test {
+            Test::Compare(_, Right::Operand(right)) | Test::List(_, List::Operand(right)) => {
+                right.depth()
+            }
+            _ => 0,
+        };
+        self.left.depth().max(right)
+    }
+}
+
+/// What has values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// A field. On the right of an operator it is written `val(field)`.
+    Field(FieldName),
+    /// What a function makes of others.
+    Call(Call),
+}
+
+impl Operand {
+    /// Where it stands.
+    pub fn at(&self) -> At {
+        match self {
+            Self::Field(field) => field.at,
+            Self::Call(call) => call.at,
+        }
+    }
+
+    fn depth(&self) -> usize {
+        match self {
+            Self::Field(_) => 0,
+            Self::Call(call) => {
+                let operands = call.arguments.iter().filter_map(|argument| match argument {
+                    Argument::Operand(operand) => Some(operand.depth()),
+                    Argument::Text(_) => None,
+                });
+                1 + operands.max().unwrap_or(0)
+            }
+        }
+    }
+}
+
+/// A function and what it is of: `tolower(proc.name)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The function.
+    pub function: Function,
+    /// What it is of; one or more.
+    pub arguments: Vec<Argument>,
+    /// Where it stands.
+    pub at: At,
+}
+
+/// What a function is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// Values of the event.
+    Operand(Operand),
+    /// A text in quotes.
+    Text(Literal),
 }
 
 /// A field as a condition names it: `evt.arg[dev]`.
@@ -57,9 +122,29 @@ pub enum Test {
     /// There is one.
     Exists,
     /// It compares so with a value.
-    Compare(Comparison, Literal),
+    Compare(Comparison, Right),
+    /// It compares so with as many of a list of values.
+    Several(Comparison, Quantifier, Vec<Literal>),
     /// It compares so with a list of values.
-    List(ListOperator, Vec<Literal>),
+    List(ListOperator, List),
+}
+
+/// The right side of an operator for one value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// A value.
+    Literal(Literal),
+    /// The value that the event has there.
+    Operand(Operand),
+}
+
+/// The right side of an operator for many values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum List {
+    /// These values.
+    Literals(Vec<Literal>),
+    /// The values that the event has there.
+    Operand(Operand),
 }
 
 impl Test {
@@ -67,7 +152,7 @@ impl Test {
     pub fn operator(&self) -> &'static str {
         match self {
             Self::Exists => "exists",
-            Self::Compare(operator, _) => operator.word(),
+            Self::Compare(operator, _) | Self::Several(operator, ..) => operator.word(),
             Self::List(operator, _) => operator.word(),
         }
     }
@@ -129,6 +214,28 @@ operators! {
         Glob = "glob",
         GlobIgnoreCase = "iglob",
         Regex = "regex",
+    }
+}
+
+operators! {
+    /// With how many of a list of values a comparison has to hold.
+    Quantifier {
+        OneOf = "oneof",
+        AnyOf = "anyof",
+        AllOf = "allof",
+    }
+}
+
+operators! {
+    /// What makes new values of values.
+    Function {
+        ToLower = "tolower",
+        ToUpper = "toupper",
+        Base64 = "b64",
+        Basename = "basename",
+        Length = "len",
+        Join = "join",
+        Concat = "concat",
     }
 }
 

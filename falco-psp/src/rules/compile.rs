@@ -6,12 +6,18 @@
 
 use regex::Regex;
 
-use super::ast::{At, Check, Comparison, Expr, FieldName, ListOperator, Literal, Test as AstTest};
-use super::evaluate::{BoolTest, Condition, FieldTest, IntTest, Order, Set, Test, TextTest};
+use super::ast::{
+    At, Check, Comparison, Expr, List, ListOperator, Literal, Operand as AstOperand, Right,
+    Test as AstTest,
+};
+use super::evaluate::{
+    BoolTest, Condition, FieldTest, IntTest, Order, Relation, Set, Test, TextTest,
+};
 use super::glob::Glob;
+use super::operand::Operand;
 use super::text::Problem;
 use super::values::PathPrefixes;
-use crate::fields::{self, Field, Kind, LookupError, Reference, Source};
+use crate::fields::{Kind, Source};
 
 /// Compiles a condition without macros for the events of `source`.
 pub(super) fn compile(expr: &Expr, source: Source) -> Result<Condition, Vec<Problem>> {
@@ -58,50 +64,120 @@ impl Compiler {
     }
 
     fn check(&self, check: &Check) -> Result<FieldTest, Vec<Problem>> {
-        let reference = reference(&check.field).map_err(|problem| vec![problem])?;
-        let field = reference.field;
-        let at = check.field.at;
-        if !field.is_of(self.source) {
-            let message = format!("events of {} have no {}", self.source, field.name);
-            return Err(vec![Problem::new(at, message)]);
-        }
+        let operand = |ast| Operand::new(ast, Some(self.source)).map_err(|problem| vec![problem]);
+        let left = operand(&check.left)?;
+        let subject = Subject::new(&check.left, &left);
         let test = match &check.test {
             AstTest::Exists => Test::Exists,
-            AstTest::Compare(operator, literal) => {
-                compare(field, at, *operator, literal).map_err(|problem| vec![problem])?
+            AstTest::Compare(operator, Right::Literal(literal)) => {
+                compare(&subject, *operator, literal).map_err(|problem| vec![problem])?
             }
-            AstTest::List(operator, literals) => list(field, at, *operator, literals)?,
+            AstTest::Compare(operator, Right::Operand(right)) => {
+                let operand = operand(right)?;
+                let other = Subject::new(right, &operand);
+                let relation = Relation::Compares(*operator);
+                relate(&subject, &other, relation).map_err(|problem| vec![problem])?;
+                Test::Other(relation, Box::new(operand))
+            }
+            AstTest::Several(operator, quantifier, literals) => {
+                let tests = every(literals, |literal| compare(&subject, *operator, literal))?;
+                Test::Several(*quantifier, tests.into())
+            }
+            AstTest::List(operator, List::Literals(literals)) => {
+                list(&subject, *operator, literals)?
+            }
+            AstTest::List(operator, List::Operand(right)) => {
+                let operand = operand(right)?;
+                let other = Subject::new(right, &operand);
+                let relation = Relation::Among(*operator);
+                relate(&subject, &other, relation).map_err(|problem| vec![problem])?;
+                Test::Other(relation, Box::new(operand))
+            }
         };
-        Ok(FieldTest {
-            field: reference,
-            test,
-        })
+        Ok(FieldTest { left, test })
     }
 }
 
-/// Looks a field up.
-fn reference(name: &FieldName) -> Result<Reference, Problem> {
-    fields::lookup(&name.name, name.argument.as_deref()).map_err(|error| match error {
-        LookupError::Unknown(near) => Problem {
-            unknown_field: true,
-            ..Problem::new(name.at, format!("unknown field \"{}\"", name.name))
-                .with_help(near.map(|near| format!("did you mean \"{near}\"?")))
-        },
-        LookupError::Argument(message) => Problem::new(name.at, message),
-    })
+/// What stands on one side of an operator, for messages and types.
+struct Subject {
+    name: String,
+    kind: Kind,
+    list: bool,
+    at: At,
 }
 
-fn compare(
-    field: &Field,
-    at: At,
-    operator: Comparison,
-    literal: &Literal,
-) -> Result<Test, Problem> {
+impl Subject {
+    fn new(ast: &AstOperand, operand: &Operand) -> Self {
+        Self {
+            name: ast.to_string(),
+            kind: operand.kind(),
+            list: operand.is_list(),
+            at: ast.at(),
+        }
+    }
+
+    fn describe(&self) -> &'static str {
+        if self.list {
+            "a list"
+        } else {
+            self.kind.describe()
+        }
+    }
+}
+
+/// Whether the values of two fields can be compared so.
+fn relate(left: &Subject, right: &Subject, relation: Relation) -> Result<(), Problem> {
+    let wrong = |word: &str, side: &str, subject: &Subject| {
+        let (name, what) = (&subject.name, subject.describe());
+        let message = format!("{word} cannot have {name} on its {side}, which is {what}");
+        Err(Problem::new(subject.at, message))
+    };
+    let word = relation.word();
+    match relation {
+        Relation::Compares(operator) => {
+            let of_text = match operator {
+                Comparison::Equal | Comparison::NotEqual => false,
+                operator if operator.is_order() => false,
+                Comparison::Contains
+                | Comparison::ContainsIgnoreCase
+                | Comparison::StartsWith
+                | Comparison::EndsWith => true,
+                _ => {
+                    let message = format!("{word} cannot have a field on its right");
+                    return Err(Problem::new(right.at, message));
+                }
+            };
+            let no_order = operator.is_order() && left.kind == Kind::Bool;
+            if left.list || no_order || (of_text && left.kind != Kind::String) {
+                return wrong(word, "left", left);
+            }
+            if right.list {
+                return wrong(word, "right", right);
+            }
+        }
+        Relation::Among(ListOperator::PathMatch) => {
+            let message = "pmatch cannot have a field on its right";
+            return Err(Problem::new(right.at, message));
+        }
+        Relation::Among(ListOperator::In | ListOperator::Intersects) => {}
+    }
+    if left.kind == right.kind {
+        return Ok(());
+    }
+    let kinds = (left.kind.describe(), right.kind.describe());
+    let message = format!(
+        "{} is {} and {} is {}: they cannot be compared",
+        left.name, kinds.0, right.name, kinds.1
+    );
+    Err(Problem::new(right.at, message))
+}
+
+fn compare(field: &Subject, operator: Comparison, literal: &Literal) -> Result<Test, Problem> {
     if field.list {
-        return Err(wrong_operator(field, at, operator.word()));
+        return Err(wrong_operator(field, operator.word()));
     }
     let text = literal.text.as_str();
-    let refused = || Err(wrong_operator(field, at, operator.word()));
+    let refused = || Err(wrong_operator(field, operator.word()));
     Ok(match field.kind {
         Kind::Bool => Test::Bool(match operator {
             Comparison::Equal => BoolTest::Equal(truth(literal)?),
@@ -135,11 +211,11 @@ fn compare(
 }
 
 fn list(
-    field: &Field,
-    at: At,
+    field: &Subject,
     operator: ListOperator,
     literals: &[Literal],
 ) -> Result<Test, Vec<Problem>> {
+    let at = field.at;
     let set = match (operator, field.kind) {
         (ListOperator::PathMatch, Kind::String) => {
             let prefixes = literals.iter().map(|literal| literal.text.as_str());
@@ -149,7 +225,7 @@ fn list(
             })?)
         }
         (ListOperator::PathMatch, Kind::Bool | Kind::Int) => {
-            return Err(vec![wrong_operator(field, at, operator.word())]);
+            return Err(vec![wrong_operator(field, operator.word())]);
         }
         (_, Kind::Bool) => {
             let values = every(literals, truth)?;
@@ -190,8 +266,8 @@ fn every<T>(
     }
 }
 
-fn wrong_operator(field: &Field, at: At, word: &str) -> Problem {
-    let name = field.name;
+fn wrong_operator(field: &Subject, word: &str) -> Problem {
+    let name = &field.name;
     let operators = match (field.list, field.kind) {
         (true, Kind::String) => "exists in intersects pmatch",
         (true, Kind::Bool | Kind::Int) => "exists in intersects",
@@ -199,13 +275,9 @@ fn wrong_operator(field: &Field, at: At, word: &str) -> Problem {
         (false, Kind::Int) => "exists = != < <= > >= in intersects",
         (false, Kind::String) => "all",
     };
-    let what = if field.list {
-        "a list"
-    } else {
-        field.kind.describe()
-    };
+    let what = field.describe();
     Problem::new(
-        at,
+        field.at,
         format!("{word} cannot be used on {name}, which is {what}"),
     )
     .with_help(format!("use one of: {operators}"))

@@ -14,6 +14,10 @@
 //! | `intersects (R)` | false | `v` is in `R` | some value of `E` is in `R` |
 //! | `pmatch (R)` | false | `v` is below a prefix of `R` | every value of `E` is below a prefix of `R` |
 //!
+//! `R` may also be the values of another field (`val(f)`) or what a function makes of it; where it
+//! has none, the comparison is false. A comparison with `anyof (a, b)` is true if it is with one of
+//! the texts, with `allof` if it is with each of them, with `oneof` if it is with exactly one.
+//!
 //! With an empty `R` the last three are false. So `not f in (R)` is true where `f` has no value;
 //! write `f exists and not f in (R)` where that is not meant. `and` and `or` look at their parts
 //! from left to right, and no further than needed.
@@ -26,8 +30,9 @@ use std::collections::HashSet;
 
 use regex::Regex;
 
-use super::ast::Comparison;
+use super::ast::{Comparison, ListOperator, Quantifier};
 use super::glob::Glob;
+use super::operand::Operand;
 use super::values::{IntSet, PathPrefixes};
 use crate::event::Event;
 use crate::fields::{Reference, Value};
@@ -48,8 +53,8 @@ pub enum Condition {
 /// The test of a field.
 #[derive(Clone, Debug)]
 pub struct FieldTest {
-    /// The field.
-    pub(super) field: Reference,
+    /// The field, or what is made of it.
+    pub(super) left: Operand,
     /// What is asked of its value.
     pub(super) test: Test,
 }
@@ -69,6 +74,59 @@ pub(super) enum Test {
     Every(Set),
     /// One of the values compares so with a set.
     Some(Set),
+    /// So many of these are true of a value.
+    Several(Quantifier, Box<[Test]>),
+    /// The values are related so to those of another field.
+    Other(Relation, Box<Operand>),
+}
+
+/// How the values of two fields are related.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Relation {
+    /// One value compares so with one.
+    Compares(Comparison),
+    /// The values are among the others.
+    Among(ListOperator),
+}
+
+impl Relation {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Compares(operator) => operator.word(),
+            Self::Among(operator) => operator.word(),
+        }
+    }
+
+    /// Whether one value is related so to one of the others.
+    fn holds(self, left: &Value<'_>, others: &[Value<'_>]) -> bool {
+        match self {
+            Self::Among(_) => others.contains(left),
+            Self::Compares(operator) => others.iter().any(|right| related(operator, left, right)),
+        }
+    }
+}
+
+fn related(operator: Comparison, left: &Value<'_>, right: &Value<'_>) -> bool {
+    match (operator, Order::from_comparison(operator), left, right) {
+        (Comparison::Equal, ..) => left == right,
+        (Comparison::NotEqual, ..) => left != right,
+        (_, Some(order), Value::Int(left), Value::Int(right)) => order.holds(left.cmp(right)),
+        (_, Some(order), Value::Text(left), Value::Text(right)) => {
+            order.holds(left.as_bytes().cmp(right.as_bytes()))
+        }
+        (Comparison::Contains, _, Value::Text(left), Value::Text(right)) => left.contains(&**right),
+        (Comparison::ContainsIgnoreCase, _, Value::Text(left), Value::Text(right)) => {
+            contains_ignore_case(left, right)
+        }
+        (Comparison::StartsWith, _, Value::Text(left), Value::Text(right)) => {
+            left.starts_with(&**right)
+        }
+        (Comparison::EndsWith, _, Value::Text(left), Value::Text(right)) => {
+            left.ends_with(&**right)
+        }
+        // Compiling sees to it that there is nothing else.
+        _ => false,
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -185,7 +243,10 @@ impl Condition {
                 parts.iter().for_each(|part| part.for_each_field(give));
             }
             Self::Not(inner) => inner.for_each_field(give),
-            Self::Test(test) => give(&test.field),
+            Self::Test(test) => {
+                test.left.for_each_field(give);
+                test.test.for_each_field(give);
+            }
         }
     }
 }
@@ -194,20 +255,38 @@ impl FieldTest {
     fn matches(&self, event: &Event) -> bool {
         let (mut any, mut every) = (false, true);
         let mut count = 0_usize;
-        self.field.extract(event, |value| {
-            let holds = self.test.holds(&value);
+        let mut others = Vec::new();
+        if let Test::Other(_, right) = &self.test {
+            right.extract(event, &mut |value| others.push(value));
+            if others.is_empty() {
+                return false;
+            }
+        }
+        self.left.extract(event, &mut |value| {
+            let holds = match &self.test {
+                Test::Other(relation, _) => relation.holds(&value, &others),
+                test => test.holds(&value),
+            };
             any |= holds;
             every &= holds;
             count += 1;
         });
         match self.test {
-            Test::Every(_) => count > 0 && every,
+            Test::Every(_) | Test::Other(Relation::Among(ListOperator::In), _) => {
+                count > 0 && every
+            }
             _ => any,
         }
     }
 }
 
 impl Test {
+    fn for_each_field(&self, give: &mut impl FnMut(&Reference)) {
+        if let Self::Other(_, right) = self {
+            right.for_each_field(give);
+        }
+    }
+
     /// Whether one value passes. A value of another type than the test's does not; compiling sees
     /// to it that there is none.
     fn holds(&self, value: &Value<'_>) -> bool {
@@ -224,6 +303,16 @@ impl Test {
             },
             (Self::Text(test), Value::Text(value)) => test.holds(value),
             (Self::Every(set) | Self::Some(set), value) => set.contains(value),
+            (Self::Several(quantifier, tests), value) => {
+                let mut holding = tests.iter().filter(|test| test.holds(value));
+                match quantifier {
+                    Quantifier::AnyOf => holding.next().is_some(),
+                    Quantifier::OneOf => holding.next().is_some() && holding.next().is_none(),
+                    Quantifier::AllOf => holding.count() == tests.len(),
+                }
+            }
+            // Needs the other field's values.
+            (Self::Other(..), _) => false,
             (Self::Bool(_) | Self::Int(_) | Self::Text(_), _) => false,
         }
     }

@@ -115,7 +115,8 @@ impl Outcomes {
             when_false: EventTypes::ALL,
         };
         // Every event has a type, so what is false for one is true for the others.
-        if test.field.field.name != "evt.type" {
+        let field = test.left.field();
+        if field.is_none_or(|reference| reference.field.name != "evt.type") {
             return unknown;
         }
         let when_true = match &test.test {

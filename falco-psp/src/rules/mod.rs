@@ -20,6 +20,7 @@ mod glob;
 mod guard;
 mod items;
 mod load;
+mod operand;
 mod output;
 mod parse;
 mod print;

@@ -1,4 +1,4 @@
-//! Output formats: `%container.name runs as %user.uid`.
+//! Output formats: `%container.name runs as %user.uid`, `%tolower(proc.name)`.
 //!
 //! A `%` begins a field, with its argument in brackets if it has one. A `*` at the begin is
 //! allowed and means nothing: Falco always prints the line, absent fields as `<NA>` too. There is
@@ -10,6 +10,9 @@ use std::fmt::Write;
 
 use serde_json::{Map, Number};
 
+use super::ast::Operand as Ast;
+use super::operand::Operand;
+use super::parse::parse_call;
 use crate::event::Event;
 use crate::fields::{self, LookupError, Reference, Value};
 
@@ -33,7 +36,7 @@ enum Part {
 struct OutputField {
     /// As it is written, with its argument.
     name: Box<str>,
-    reference: Reference,
+    operand: Operand,
     /// How many characters the value is padded or cut to.
     width: Option<usize>,
 }
@@ -109,7 +112,7 @@ impl Output {
     pub fn fields(&self, event: &Event) -> Map<String, serde_json::Value> {
         let mut map = Map::new();
         for field in self.field_parts() {
-            map.insert(field.name.to_string(), json(&field.reference, event));
+            map.insert(field.name.to_string(), json(&field.operand, event));
         }
         map.insert("evt.time".to_owned(), event.time_ns().into());
         map
@@ -117,7 +120,8 @@ impl Output {
 
     /// Gives every field of the output.
     pub fn for_each_field(&self, give: &mut impl FnMut(&Reference)) {
-        self.field_parts().for_each(|field| give(&field.reference));
+        self.field_parts()
+            .for_each(|field| field.operand.for_each_field(give));
     }
 
     fn field_parts(&self) -> impl Iterator<Item = &OutputField> {
@@ -131,7 +135,7 @@ impl Output {
 impl OutputField {
     fn render(&self, event: &Event, line: &mut String) {
         let mut values: Vec<String> = Vec::new();
-        self.reference.extract(event, |value| {
+        self.operand.extract(event, &mut |value| {
             values.push(match value {
                 Value::Bool(value) => value.to_string(),
                 Value::Int(value) => value.to_string(),
@@ -153,9 +157,9 @@ impl OutputField {
     }
 }
 
-fn json(reference: &Reference, event: &Event) -> serde_json::Value {
+fn json(operand: &Operand, event: &Event) -> serde_json::Value {
     let mut values = Vec::new();
-    reference.extract(event, |value| {
+    operand.extract(event, &mut |value| {
         values.push(match value {
             Value::Bool(value) => value.into(),
             Value::Int(value) => serde_json::Value::Number(Number::from(value)),
@@ -164,7 +168,7 @@ fn json(reference: &Reference, event: &Event) -> serde_json::Value {
     });
     if values.is_empty() {
         serde_json::Value::Null
-    } else if reference.field.list {
+    } else if operand.is_list() {
         serde_json::Value::Array(values)
     } else {
         values.swap_remove(0)
@@ -204,8 +208,27 @@ fn token(text: &str) -> Result<(Option<OutputField>, usize), TokenError> {
         return Ok((None, end));
     }
     if text[end..].starts_with('(') {
-        let message = format!("not supported yet: {name}()");
-        return Err((error(message, end), end));
+        let (call, length) = parse_call(&text[start..]).map_err(|wrong| {
+            let message = match wrong.message.as_str() {
+                "unknown function" => format!("unknown function \"{name}\""),
+                message => message.to_owned(),
+            };
+            (error(message, end), end)
+        })?;
+        let operand = Operand::new(&Ast::Call(call), None).map_err(|problem| {
+            let error = OutputError {
+                help: problem.help,
+                unknown_field: problem.unknown_field,
+                ..error(problem.message, end)
+            };
+            (error, start + length)
+        })?;
+        let field = OutputField {
+            name: text[start..start + length].into(),
+            operand,
+            width,
+        };
+        return Ok((Some(field), start + length));
     }
     let mut argument = None;
     if text[end..].starts_with('[') {
@@ -220,7 +243,7 @@ fn token(text: &str) -> Result<(Option<OutputField>, usize), TokenError> {
         Ok(reference) => Ok((
             Some(OutputField {
                 name: text[start..end].into(),
-                reference,
+                operand: Operand::Field(reference),
                 width,
             }),
             end,

@@ -7,9 +7,13 @@
 //! Expr    := And ("or" And)*
 //! And     := Operand ("and" Operand)*
 //! Operand := "not"* ( "(" Expr ")" | Check | Identifier )
-//! Check   := Field "exists" | Field Comparison Text | Field ListOperator List
+//! Check   := Left "exists" | Left Comparison Right | Left ListOperator List
+//!          | Left Comparison ("oneof" | "anyof" | "allof") List
+//! Left    := Field | Call
+//! Call    := function "(" ( Left | 'quoted' ) ("," ( Left | 'quoted' ))* ")"
+//! Right   := Text | "val(" Field ")" | Call
 //! Field   := word ("." word)+ [ "[" argument "]" ]
-//! List    := "(" [ Text ("," Text)* ] ")" | Identifier
+//! List    := "(" [ Text ("," Text)* ] ")" | Identifier | "val(" Field ")" | Call
 //! Text    := 'quoted' | "quoted" | bare
 //! ```
 //!
@@ -20,17 +24,18 @@ mod tokens;
 
 use self::tokens::is_word;
 pub(super) use self::tokens::{is_bare, is_bare_argument, is_blank};
-use super::ast::{Check, Comparison, Expr, FieldName, ListOperator, Literal, Name, Test};
+use super::ast::{
+    Argument, Call, Check, Comparison, Expr, FieldName, Function, List, ListOperator, Literal,
+    Name, Operand, Quantifier, Right, Test,
+};
 use crate::diagnostic::nearest;
 
 /// How deep parentheses may nest. Falco allows 1000, and no one writes ten. Up to here every pass
 /// over the tree fits the stack of a thread, in a debug build too.
 pub const MAX_NESTING: usize = 250;
 
-/// The functions that today's Falco knows on either side of an operator.
-const FUNCTIONS: [&str; 9] = [
-    "val", "tolower", "toupper", "b64", "basename", "len", "join", "concat", "getopt",
-];
+/// How deep functions may nest.
+const MAX_CALLS: usize = 16;
 
 /// Why a text is no condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +77,20 @@ pub(super) fn parse_numbered(text: &str, number: u32) -> Result<Expr, ParseError
         Err(parser.error(format!(
             "expected \"and\", \"or\" or the end, found {found}"
         )))
+    }
+}
+
+/// Reads the function with which a text begins: the call, and how many bytes it has.
+pub(super) fn parse_call(text: &str) -> Result<(Call, usize), ParseError> {
+    let mut parser = Parser {
+        text,
+        number: 0,
+        at: 0,
+        nesting: 0,
+    };
+    match parser.call(0)? {
+        Some(call) => Ok((call, parser.at)),
+        None => Err(parser.error("unknown function")),
     }
 }
 
@@ -144,23 +163,106 @@ impl Parser<'_> {
             let found = self.found();
             return Err(self.error(format!("expected a field, a macro or \"(\", found {found}")));
         }
-        if self.peek() == Some(b'(') && FUNCTIONS.contains(&word) {
+        let left = if self.peek() == Some(b'(') {
             self.at = at.offset as usize;
-            return Err(self.error(format!("not supported yet: {word}()")));
-        }
-        if !word.contains('.') {
+            match self.call(0)? {
+                Some(call) => Operand::Call(call),
+                None => {
+                    let help = match word {
+                        "val" => "val() stands on the right of an operator",
+                        _ => "before a \"(\" there is a function, \"and\", \"or\" or \"not\"",
+                    };
+                    return Err(ParseError {
+                        help: Some(help.to_owned()),
+                        ..self.error(format!("unknown function \"{word}\""))
+                    });
+                }
+            }
+        } else if word.contains('.') {
+            Operand::Field(FieldName {
+                name: word.to_owned(),
+                argument: self.argument()?,
+                at,
+            })
+        } else {
             return Ok(Expr::Macro(Name {
                 name: word.to_owned(),
                 at,
             }));
+        };
+        let test = self.test()?;
+        Ok(Expr::Check(Box::new(Check { left, test })))
+    }
+
+    /// A field, where nothing else can stand.
+    fn field(&mut self) -> Result<FieldName, ParseError> {
+        let at = self.place();
+        let word = self.dotted_word();
+        if !word.contains('.') {
+            self.at = at.offset as usize;
+            let found = self.found();
+            return Err(self.error(format!("expected a field, found {found}")));
         }
-        let field = FieldName {
+        Ok(FieldName {
             name: word.to_owned(),
             argument: self.argument()?,
             at,
+        })
+    }
+
+    /// A function with what it is of, if one stands here, within `depth` others.
+    fn call(&mut self, depth: usize) -> Result<Option<Call>, ParseError> {
+        let at = self.place();
+        let word = self.dotted_word();
+        let function = find(Function::ALL, Function::word, word);
+        let Some(function) = function.filter(|_| self.peek() == Some(b'(')) else {
+            self.at = at.offset as usize;
+            return Ok(None);
         };
-        let test = self.test()?;
-        Ok(Expr::Check(Box::new(Check { field, test })))
+        if depth == MAX_CALLS {
+            return Err(self.error(format!("functions are nested more than {MAX_CALLS} deep")));
+        }
+        self.at += 1;
+        let mut arguments = Vec::new();
+        loop {
+            self.blanks();
+            let place = self.place();
+            arguments.push(if let Some(text) = self.quoted()? {
+                Argument::Text(Literal { text, at: place })
+            } else if let Some(call) = self.call(depth + 1)? {
+                Argument::Operand(Operand::Call(call))
+            } else {
+                Argument::Operand(Operand::Field(self.field()?))
+            });
+            self.blanks();
+            if self.take(")") {
+                break;
+            }
+            if !self.take(",") {
+                let found = self.found();
+                return Err(self.error(format!("expected \",\" or \")\", found {found}")));
+            }
+        }
+        Ok(Some(Call {
+            function,
+            arguments,
+            at,
+        }))
+    }
+
+    /// `val(field)` or a function, if one stands here.
+    fn right_operand(&mut self) -> Result<Option<Operand>, ParseError> {
+        if !self.take("val(") {
+            return Ok(self.call(0)?.map(Operand::Call));
+        }
+        self.blanks();
+        let field = self.field()?;
+        self.blanks();
+        if !self.take(")") {
+            let found = self.found();
+            return Err(self.error(format!("expected \")\", found {found}")));
+        }
+        Ok(Some(Operand::Field(field)))
     }
 
     fn argument(&mut self) -> Result<Option<String>, ParseError> {
@@ -231,30 +333,34 @@ impl Parser<'_> {
 
     fn comparison(&mut self, comparison: Comparison) -> Result<Test, ParseError> {
         self.blanks();
-        self.refuse_function()?;
-        let literal = if comparison.is_order() {
-            self.number(comparison)?
-        } else {
-            self.literal()?
-        };
-        Ok(Test::Compare(comparison, literal))
-    }
-
-    /// `val(field)` and the transformers.
-    fn refuse_function(&self) -> Result<(), ParseError> {
-        match FUNCTIONS.iter().find(|name| {
-            let after = self.rest().strip_prefix(**name);
-            after.is_some_and(|after| after.starts_with('('))
-        }) {
-            Some(name) => Err(self.error(format!("not supported yet: {name}()"))),
-            None => Ok(()),
+        if let Some(operand) = self.right_operand()? {
+            return Ok(Test::Compare(comparison, Right::Operand(operand)));
         }
+        if comparison.is_order() {
+            let number = self.number(comparison)?;
+            return Ok(Test::Compare(comparison, Right::Literal(number)));
+        }
+        for quantifier in Quantifier::ALL {
+            let start = self.at;
+            if self.take_keyword(quantifier.word()) {
+                self.blanks();
+                if self.peek() == Some(b'(') {
+                    let literals = self.literals()?;
+                    return Ok(Test::Several(comparison, *quantifier, literals));
+                }
+                // It is the value.
+                self.at = start;
+            }
+        }
+        Ok(Test::Compare(comparison, Right::Literal(self.literal()?)))
     }
 
-    fn list(&mut self) -> Result<Vec<Literal>, ParseError> {
+    fn list(&mut self) -> Result<List, ParseError> {
         self.blanks();
-        self.refuse_function()?;
-        if !self.take("(") {
+        if let Some(operand) = self.right_operand()? {
+            return Ok(List::Operand(operand));
+        }
+        if self.peek() != Some(b'(') {
             let at = self.place();
             let word = match self.peek() {
                 Some(b) if b.is_ascii_alphabetic() => self.take_while(is_word),
@@ -263,11 +369,17 @@ impl Parser<'_> {
                     return Err(self.error(format!("expected a list in \"()\", found {found}")));
                 }
             };
-            return Ok(vec![Literal {
+            return Ok(List::Literals(vec![Literal {
                 text: word.to_owned(),
                 at,
-            }]);
+            }]));
         }
+        Ok(List::Literals(self.literals()?))
+    }
+
+    /// Values in parentheses, of which the first is next.
+    fn literals(&mut self) -> Result<Vec<Literal>, ParseError> {
+        let _ = self.take("(");
         let mut values = Vec::new();
         self.blanks();
         if self.take(")") {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::ast::{Expr, FieldName, Literal, Test};
+use super::ast::{Argument, Expr, FieldName, List, Literal, Operand, Right, Test};
 use super::parse::{is_bare, is_bare_argument, is_blank};
 
 impl fmt::Display for Expr {
@@ -20,21 +20,55 @@ impl fmt::Display for Expr {
             Self::Macro(name) => f.write_str(&name.name),
             Self::Check(check) => {
                 let word = check.test.operator();
-                write!(f, "{} {word}", check.field)?;
+                write!(f, "{} {word}", check.left)?;
                 match &check.test {
                     Test::Exists => Ok(()),
-                    Test::Compare(_, literal) => write!(f, " {literal}"),
-                    Test::List(_, literals) => {
-                        f.write_str(" (")?;
-                        for (i, literal) in literals.iter().enumerate() {
-                            let comma = if i == 0 { "" } else { ", " };
-                            write!(f, "{comma}{literal}")?;
-                        }
-                        f.write_str(")")
+                    Test::Compare(_, Right::Literal(literal)) => write!(f, " {literal}"),
+                    Test::Compare(_, Right::Operand(right))
+                    | Test::List(_, List::Operand(right)) => right_side(f, right),
+                    Test::Several(_, quantifier, literals) => {
+                        write!(f, " {}", quantifier.word())?;
+                        list(f, literals)
                     }
+                    Test::List(_, List::Literals(literals)) => list(f, literals),
                 }
             }
         }
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, literals: &[Literal]) -> fmt::Result {
+    f.write_str(" (")?;
+    for (i, literal) in literals.iter().enumerate() {
+        let comma = if i == 0 { "" } else { ", " };
+        write!(f, "{comma}{literal}")?;
+    }
+    f.write_str(")")
+}
+
+fn right_side(f: &mut fmt::Formatter<'_>, operand: &Operand) -> fmt::Result {
+    match operand {
+        Operand::Field(field) => write!(f, " val({field})"),
+        Operand::Call(_) => write!(f, " {operand}"),
+    }
+}
+
+impl fmt::Display for Operand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let call = match self {
+            Self::Field(field) => return write!(f, "{field}"),
+            Self::Call(call) => call,
+        };
+        write!(f, "{}(", call.function.word())?;
+        for (i, argument) in call.arguments.iter().enumerate() {
+            f.write_str(if i == 0 { "" } else { ", " })?;
+            match argument {
+                Argument::Operand(operand) => write!(f, "{operand}")?,
+                // Without quotes it would be a field.
+                Argument::Text(literal) => text(f, &literal.text, |_| false)?,
+            }
+        }
+        f.write_str(")")
     }
 }
 

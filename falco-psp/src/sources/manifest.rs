@@ -148,11 +148,13 @@ impl Manifests {
             .or_else(|| metadata["generateName"].as_str());
         let name = name.unwrap_or("(no name)");
         let mut pod = pod.clone();
-        if pod["metadata"]["name"].is_null() {
-            if pod["metadata"].is_null() {
-                pod["metadata"] = Value::Object(Map::new());
-            }
-            pod["metadata"]["generateName"] = name.into();
+        if pod["metadata"].is_null() {
+            pod["metadata"] = Value::Object(Map::new());
+        }
+        if let Some(metadata) = pod["metadata"].as_object_mut()
+            && metadata.get("name").is_none_or(Value::is_null)
+        {
+            metadata.insert("generateName".to_owned(), name.into());
         }
         self.declared.push(Declared {
             workload: format!("{namespace}/{kind}/{name}"),
@@ -262,6 +264,9 @@ mod tests {
         let manifests = read("kind: Deployment\nspec: 7\n---\nkind: Pod\nspec: []\n");
         assert_eq!(manifests.others["Deployment"], 1);
         assert_eq!(manifests.declared.len(), 1);
+        let manifests = read("kind: Job\nspec: {template: {metadata: web, spec: {}}}\n");
+        let error = manifests.declared[0].event(1, 0).unwrap_err();
+        assert!(error.contains("string \"web\""), "{error}");
     }
 
     proptest::proptest! {

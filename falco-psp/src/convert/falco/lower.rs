@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::atoms::Said;
 use super::facts::{self, Which, Why};
-use crate::rules::ast::{Check, Comparison, Expr, ListOperator, Test};
+use crate::rules::ast::{Check, Comparison, Expr, List, ListOperator, Operand, Right, Test};
 
 /// A condition that Falco knows to evaluate, if there is one.
 #[derive(Debug, Default)]
@@ -84,11 +84,12 @@ fn outside(first: &Expr, second: &Expr) -> Option<Answer> {
     let Expr::Check(is_in) = &**not else {
         return None;
     };
-    let field = exists.field.name.as_str();
+    let field = fact(&exists.left)?;
     match (&exists.test, &is_in.test) {
-        (Test::Exists, Test::List(ListOperator::In | ListOperator::PathMatch, set))
-            if exists.field == is_in.field && field.starts_with("ka.pod.") =>
-        {
+        (
+            Test::Exists,
+            Test::List(ListOperator::In | ListOperator::PathMatch, List::Literals(set)),
+        ) if exists.left == is_in.left => {
             let set: Vec<String> = set.iter().map(|literal| literal.text.clone()).collect();
             Some(facts::some(field, Which::NotIn(&set)))
         }
@@ -96,14 +97,21 @@ fn outside(first: &Expr, second: &Expr) -> Option<Answer> {
     }
 }
 
-fn check_said(check: &Check) -> Answer {
-    let field = check.field.name.as_str();
-    if !field.starts_with("ka.pod.") {
-        return Ok((of_request(check), None));
+/// The name of a fact of a pod.
+fn fact(operand: &Operand) -> Option<&str> {
+    match operand {
+        Operand::Field(field) => Some(&*field.name).filter(|name| name.starts_with("ka.pod.")),
+        Operand::Call(_) => None,
     }
+}
+
+fn check_said(check: &Check) -> Answer {
+    let Some(field) = fact(&check.left) else {
+        return Ok((of_request(check), None));
+    };
     match &check.test {
         Test::Exists => facts::some(field, Which::ANY),
-        Test::Compare(Comparison::Equal, value) => {
+        Test::Compare(Comparison::Equal, Right::Literal(value)) => {
             let flag = facts::flag(field)?;
             Ok((
                 if value.text == "true" {
@@ -114,7 +122,7 @@ fn check_said(check: &Check) -> Answer {
                 None,
             ))
         }
-        Test::List(operator, set) => {
+        Test::List(operator, List::Literals(set)) => {
             let set: Vec<String> = set.iter().map(|literal| literal.text.clone()).collect();
             if *operator == ListOperator::Intersects {
                 return facts::some(field, Which::In(&set));
@@ -123,23 +131,29 @@ fn check_said(check: &Check) -> Answer {
             let (other, why_other) = facts::some(field, Which::NotIn(&set))?;
             Ok((Said::all([any, other.not()]), why.or(why_other)))
         }
-        Test::Compare(..) => Err("a comparison for which Falco has no field"),
+        Test::Compare(..) | Test::Several(..) | Test::List(..) => {
+            Err("a comparison for which Falco has no field")
+        }
     }
 }
 
 /// What Falco has a field for: the same, but for what it does not show of pods.
 fn of_request(check: &Check) -> Said {
     let same = || Said::Is(Expr::Check(Box::new(check.clone())).to_string());
-    match (check.field.name.as_str(), &check.test) {
+    let field = match &check.left {
+        Operand::Field(field) => &*field.name,
+        Operand::Call(_) => "",
+    };
+    match (field, &check.test) {
         // Of a patch Falco shows the patch and not what comes of it.
-        ("ka.verb", Test::List(ListOperator::In, verbs)) => {
+        ("ka.verb", Test::List(ListOperator::In, List::Literals(verbs))) => {
             let kept: Vec<_> = verbs
                 .iter()
                 .filter(|v| v.text != "patch")
                 .cloned()
                 .collect();
             let mut check = check.clone();
-            check.test = Test::List(ListOperator::In, kept);
+            check.test = Test::List(ListOperator::In, List::Literals(kept));
             Said::Is(Expr::Check(Box::new(check)).to_string())
         }
         // Before Kubernetes 1.22 the object of this is no pod.

@@ -380,3 +380,124 @@ fn and_or_and_not_combine() {
         assert_eq!(holds(&condition, &event()), answer, "{condition}");
     }
 }
+
+#[test]
+fn functions_make_values_of_values() {
+    let event = &event();
+    for (condition, answer) in [
+        ("toupper(proc.name) = NGINX", true),
+        ("tolower(toupper(proc.name)) = nginx", true),
+        ("basename(proc.exepath) = nginx", true),
+        ("b64(proc.name) exists", false),
+        ("len(proc.name) = 5", true),
+        ("len(proc.name) > 5", false),
+        ("len(container.volumes.type) = 2", true),
+        (
+            "join(\"|\", container.volumes.type) = \"hostPath|configMap\"",
+            true,
+        ),
+        (
+            "concat(\"/x/\", proc.name, \":\", container.name) = \"/x/nginx:web\"",
+            true,
+        ),
+        (
+            "toupper(container.volumes.type) in (HOSTPATH, CONFIGMAP)",
+            true,
+        ),
+        (
+            "toupper(container.volumes.type) intersects (SECRET)",
+            false,
+        ),
+        // Compared with each other.
+        ("proc.name = val(proc.name)", true),
+        ("proc.name != val(container.name)", true),
+        ("proc.exepath endswith val(proc.name)", true),
+        ("proc.exepath startswith val(proc.name)", false),
+        ("basename(proc.exepath) = tolower(proc.name)", true),
+        ("proc.pid > val(proc.ppid)", true),
+        ("proc.pid < val(proc.ppid)", false),
+        ("len(proc.name) >= len(container.name)", true),
+        ("user.uids in val(user.uids)", true),
+        ("user.uid in val(user.uids)", true),
+        ("user.uids intersects val(group.gid)", false),
+        // As many of a list.
+        ("proc.name startswith anyof (x, ng)", true),
+        ("proc.name startswith allof (n, ng)", true),
+        ("proc.name startswith allof (n, x)", false),
+        ("proc.name startswith oneof (n, ng)", false),
+        ("proc.name startswith oneof (n, x)", true),
+        ("proc.name startswith anyof ()", false),
+    ] {
+        assert_eq!(holds(condition, event), answer, "{condition}");
+    }
+    // What is not known makes nothing, and nothing is true of it.
+    for condition in [
+        "tolower(container.name) exists",
+        "len(container.volumes.type) = 0",
+        "join(\",\", container.volumes.type) exists",
+        "concat(\"a\", container.name) exists",
+        "proc.name = val(container.name)",
+        "proc.name != val(container.name)",
+        "container.name != allof (x)",
+    ] {
+        assert!(!holds(condition, &unknown()), "{condition}");
+    }
+}
+
+#[test]
+fn functions_have_types() {
+    for (condition, message) in [
+        (
+            "tolower(proc.pid) = 1",
+            "tolower() takes text, and proc.pid is a whole number",
+        ),
+        (
+            "len(proc.pid) = 1",
+            "len() takes text, and proc.pid is a whole number",
+        ),
+        ("len(proc.name) = x", "\"x\" is not a whole number"),
+        ("join(proc.name) = x", "join() takes a separator and a list"),
+        (
+            "join(\",\", user.uids) = x",
+            "join() joins texts, and user.uids has none",
+        ),
+        ("concat(proc.name) = x", "concat() takes two or more texts"),
+        (
+            "concat(proc.name, container.volumes.type) = x",
+            "concat() takes texts, and container.volumes.type is not one text",
+        ),
+        (
+            "proc.name = val(proc.pid)",
+            "proc.name is text and proc.pid is a whole number: they cannot be compared",
+        ),
+        (
+            "proc.name regex val(container.name)",
+            "regex cannot have a field on its right",
+        ),
+        (
+            "proc.name = val(container.volumes.type)",
+            "= cannot have container.volumes.type on its right, which is a list",
+        ),
+        (
+            "container.volumes.type = tolower(proc.name)",
+            "= cannot have container.volumes.type on its left, which is a list",
+        ),
+        (
+            "proc.name pmatch val(container.name)",
+            "pmatch cannot have a field on its right",
+        ),
+        (
+            "tolower(container.volumes.type) = x",
+            "= cannot be used on tolower(container.volumes.type), which is a list",
+        ),
+        ("tolower(proc.nme) = x", "unknown field \"proc.nme\""),
+        ("tolower(ka.verb) = x", "events of syscall have no ka.verb"),
+        (
+            "proc.pid startswith anyof (1)",
+            "startswith cannot be used on proc.pid",
+        ),
+    ] {
+        let errors = errors(&file(condition));
+        assert!(errors[0].contains(message), "{condition}: {errors:?}");
+    }
+}

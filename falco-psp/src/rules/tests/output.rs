@@ -106,8 +106,16 @@ fn bad_formats_are_named_with_their_places() {
         ]
     );
     assert_eq!(
-        errors("%tolower(proc.name)"),
-        one(0, "not supported yet: tolower()")
+        errors("%lower(proc.name)"),
+        one(0, "unknown function \"lower\"")
+    );
+    assert_eq!(
+        errors("%tolower(proc.pid)"),
+        one(0, "tolower() takes text, and proc.pid is a whole number")
+    );
+    assert_eq!(
+        errors("%tolower(proc.nme)"),
+        one(0, "unknown field \"proc.nme\"")
     );
     assert_eq!(
         errors("%evt.arg[dev"),

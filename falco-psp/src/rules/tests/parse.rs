@@ -1,6 +1,6 @@
 //! The grammar.
 
-use crate::rules::ast::{Comparison, Expr, ListOperator, Test};
+use crate::rules::ast::{Comparison, Expr, List, ListOperator, Right, Test};
 use crate::rules::{MAX_NESTING, parse};
 
 /// The condition as it is printed: parentheses show how it was read.
@@ -66,8 +66,10 @@ fn every_operator_is_read() {
         let Ok(Expr::Check(check)) = parse(&text) else {
             panic!("{text}");
         };
-        assert!(matches!(&check.test, Test::List(read, values)
-            if read == operator && values.len() == 2));
+        assert!(
+            matches!(&check.test, Test::List(read, List::Literals(values))
+            if read == operator && values.len() == 2)
+        );
     }
     assert_eq!(printed("a.b == x"), "a.b = x");
     assert_eq!(printed("a.b exists"), "a.b exists");
@@ -112,7 +114,7 @@ fn lists_may_be_empty_or_a_single_word() {
 fn quoted_text_knows_these_escapes() {
     let text = |condition: &str| match parse(condition) {
         Ok(Expr::Check(check)) => match check.test {
-            Test::Compare(_, literal) => literal.text,
+            Test::Compare(_, Right::Literal(literal)) => literal.text,
             _ => panic!(),
         },
         other => panic!("{other:?}"),
@@ -185,8 +187,18 @@ fn what_is_not_a_condition_is_named() {
             0,
             "expected a field, a macro or \"(\", found \"1a.b\"",
         ),
-        ("a.b = val(c.d)", 6, "not supported yet: val()"),
-        ("tolower(a.b) = c", 0, "not supported yet: tolower()"),
+        ("a.b = val(c)", 10, "expected a field, found \"c\""),
+        ("a.b = val(c.d", 13, "expected \")\", found the end"),
+        ("a.b = val(len(c.d))", 10, "expected a field, found \"len\""),
+        ("tolower(a) = c", 8, "expected a field, found \"a\""),
+        (
+            "tolower(a.b c.d) = c",
+            12,
+            "expected \",\" or \")\", found \"c.d\"",
+        ),
+        ("lower(a.b) = c", 0, "unknown function \"lower\""),
+        ("val(a.b) = c", 0, "unknown function \"val\""),
+        ("len() = 1", 4, "expected a field, found \")\""),
     ] {
         assert_eq!(error(text), (offset, message.to_owned()), "{text}");
     }
@@ -196,6 +208,35 @@ fn what_is_not_a_condition_is_named() {
         "one of: = != < <= > >= contains icontains bcontains startswith bstartswith endswith glob iglob regex in intersects pmatch exists"
     );
     assert_eq!(help("a.b contain x"), "did you mean \"contains\"?");
+}
+
+#[test]
+fn functions_stand_on_either_side() {
+    for text in [
+        "tolower(a.b) = c",
+        "len(a.b[1]) > 3",
+        "a.b = val(c.d)",
+        "a.b in val(c.d[x])",
+        "join(\"|\", a.b) regex x",
+        "concat(\"a\", b.c, \"d\") startswith tolower(e.f)",
+        "toupper(basename(b64(a.b))) exists",
+        "a.b >= len(c.d)",
+        "a.b startswith anyof (x, y)",
+        "a.b != allof ()",
+        // Without a list they are values.
+        "a.b = oneof",
+        "a.b = len",
+        "len and tolower or val",
+    ] {
+        assert_eq!(printed(text), text);
+    }
+    assert_eq!(printed("join( '|' ,a.b)=x"), "join(\"|\", a.b) = x");
+    assert_eq!(printed("a.b in tolower( c.d )"), "a.b in tolower(c.d)");
+    let deep = |n: usize| format!("{}a.b{} = x", "b64(".repeat(n), ")".repeat(n));
+    assert!(parse(&deep(16)).is_ok());
+    let message = "functions are nested more than 16 deep";
+    assert_eq!(error(&deep(17)).1, message);
+    assert_eq!(error(&deep(100_000)).1, message);
 }
 
 #[test]

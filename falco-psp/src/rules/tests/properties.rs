@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::{errors, event, file, fired, try_load};
 use crate::rules::ast::{
-    At, Check, Comparison, Expr, FieldName, ListOperator, Literal, Name, Test,
+    Argument, At, Call, Check, Comparison, Expr, FieldName, Function, List, ListOperator, Literal,
+    Name, Operand, Quantifier, Right, Test,
 };
 use crate::rules::glob::Glob;
 use crate::rules::parse;
@@ -43,6 +44,24 @@ fn field() -> impl Strategy<Value = FieldName> {
     })
 }
 
+fn operand() -> impl Strategy<Value = Operand> {
+    let leaf = field().prop_map(Operand::Field);
+    leaf.prop_recursive(3, 6, 3, |inner| {
+        let argument = prop_oneof![
+            inner.prop_map(Argument::Operand),
+            any_text().prop_map(|text| Argument::Text(literal(text))),
+        ];
+        let function = proptest::sample::select(Function::ALL);
+        (function, vec(argument, 1..4)).prop_map(|(function, arguments)| {
+            Operand::Call(Call {
+                function,
+                arguments,
+                at: At::default(),
+            })
+        })
+    })
+}
+
 fn test() -> impl Strategy<Value = Test> {
     let number = prop_oneof![
         "[+-]?[0-9]{1,4}",
@@ -53,12 +72,22 @@ fn test() -> impl Strategy<Value = Test> {
     let list = proptest::sample::select(ListOperator::ALL);
     prop_oneof![
         Just(Test::Exists),
-        (compare, any_text(), number).prop_map(|(operator, text, number)| {
+        (compare.clone(), any_text(), number).prop_map(|(operator, text, number)| {
             let text = if operator.is_order() { number } else { text };
-            Test::Compare(operator, literal(text))
+            Test::Compare(operator, Right::Literal(literal(text)))
         }),
+        (compare.clone(), operand())
+            .prop_map(|(operator, right)| Test::Compare(operator, Right::Operand(right))),
+        (
+            compare.prop_filter("of texts", |operator| !operator.is_order()),
+            proptest::sample::select(Quantifier::ALL),
+            vec(any_text().prop_map(literal), 0..4)
+        )
+            .prop_map(|(operator, quantifier, texts)| Test::Several(operator, quantifier, texts)),
+        (list.clone(), operand())
+            .prop_map(|(operator, right)| Test::List(operator, List::Operand(right))),
         (list, vec(any_text().prop_map(literal), 0..4))
-            .prop_map(|(operator, literals)| Test::List(operator, literals)),
+            .prop_map(|(operator, literals)| Test::List(operator, List::Literals(literals))),
     ]
 }
 
@@ -68,7 +97,7 @@ fn expr() -> impl Strategy<Value = Expr> {
             name,
             at: At::default()
         })),
-        (field(), test()).prop_map(|(field, test)| Expr::Check(Box::new(Check { field, test }))),
+        (operand(), test()).prop_map(|(left, test)| Expr::Check(Box::new(Check { left, test }))),
     ];
     leaf.prop_recursive(5, 40, 4, |inner| {
         prop_oneof![

@@ -2,7 +2,12 @@
 //!
 //! As Falco's `userspace/engine/rule_loader_reader.cpp`.
 
+mod changes;
+mod exceptions;
 mod values;
+
+pub(super) use changes::{Change, How, Part};
+pub(super) use exceptions::{Exception, Fields, Values};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,17 +32,11 @@ pub(super) enum Item {
     Macro(Box<MacroItem>),
     /// A rule, whole.
     Rule(Box<RuleItem>),
-    /// More of a rule's condition.
-    AppendToRule {
+    /// What is changed of an earlier rule.
+    ChangeRule {
         name: String,
         place: Place,
-        condition: Text,
-    },
-    /// An earlier rule, switched on or off.
-    EnableRule {
-        name: String,
-        place: Place,
-        enabled: bool,
+        changes: Vec<Change>,
     },
 }
 
@@ -47,7 +46,7 @@ pub(super) struct ListItem {
     pub(super) name: String,
     pub(super) place: Place,
     pub(super) items: Vec<String>,
-    pub(super) append: bool,
+    pub(super) how: How,
 }
 
 /// A macro.
@@ -56,7 +55,7 @@ pub(super) struct MacroItem {
     pub(super) name: String,
     pub(super) place: Place,
     pub(super) condition: Text,
-    pub(super) append: bool,
+    pub(super) how: How,
 }
 
 /// A rule.
@@ -65,7 +64,8 @@ pub(super) struct RuleItem {
     pub(super) name: String,
     pub(super) place: Place,
     pub(super) condition: Text,
-    pub(super) output: Node,
+    pub(super) output: Text,
+    pub(super) exceptions: Vec<Exception>,
     pub(super) description: String,
     pub(super) priority: Priority,
     pub(super) source: String,
@@ -76,8 +76,8 @@ pub(super) struct RuleItem {
     pub(super) skip_if_unknown_filter: bool,
 }
 
-const LIST_KEYS: &[&str] = &["list", "items", "append"];
-const MACRO_KEYS: &[&str] = &["macro", "condition", "append"];
+const LIST_KEYS: &[&str] = &["list", "items", "append", "override"];
+const MACRO_KEYS: &[&str] = &["macro", "condition", "append", "override"];
 const RULE_KEYS: &[&str] = &[
     "rule",
     "condition",
@@ -91,10 +91,12 @@ const RULE_KEYS: &[&str] = &[
     "skip-if-unknown-filter",
     "capture",
     "capture_duration",
+    "exceptions",
     "append",
+    "override",
 ];
-/// Keys that change what an item means and which are not understood yet.
-const UNSUPPORTED_KEYS: &[&str] = &["exceptions", "override"];
+/// Keys that Falco knows and that mean nothing here: nothing is recorded.
+const WITHOUT_EFFECT: &[&str] = &["capture", "capture_duration"];
 
 /// Reads the items of a document.
 pub(super) fn read(
@@ -133,11 +135,11 @@ impl Reader<'_> {
         if item.is_null() {
             return None;
         }
-        let Some(entries) = item.as_mapping() else {
+        if item.as_mapping().is_none() {
             let message = format!("an item is a mapping; this is {}", item.kind());
             self.error(item, message);
             return None;
-        };
+        }
         // In the order in which Falco looks for them.
         if let Some(version) = item.get("required_engine_version") {
             self.engine_version(version);
@@ -153,7 +155,7 @@ impl Reader<'_> {
             self.macro_(item, name)
         } else if let Some(name) = item.get("rule") {
             self.keys(item, RULE_KEYS);
-            self.rule(item, name, entries.len())
+            self.rule(item, name)
         } else {
             let kinds = "rule, macro, list, required_engine_version or required_plugin_versions";
             self.warn(
@@ -165,12 +167,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Warns of keys that are not known and refuses those that are not understood.
+    /// Warns of keys that are not known or without effect.
     fn keys(&mut self, item: &Node, known: &[&str]) {
         for (key, _) in item.as_mapping().unwrap_or_default() {
             let name = key.as_text().unwrap_or_default();
-            if UNSUPPORTED_KEYS.contains(&&*name) {
-                self.error(key, format!("not supported yet: {name}"));
+            if WITHOUT_EFFECT.contains(&&*name) {
+                self.warn(key, format!("\"{name}\" has no effect here"), None);
             } else if !known.contains(&&*name) {
                 let near = nearest(&name, known.iter().copied());
                 let help = near.map(|near| format!("did you mean \"{near}\"?"));
@@ -234,12 +236,12 @@ impl Reader<'_> {
             self.warn(node, message, None);
         }
         let items = self.scalars(item, "items", true);
-        let append = self.append(item);
+        let how = self.how(item, "items");
         Some(Item::List(Box::new(ListItem {
             name,
             place,
             items: items?,
-            append: append?,
+            how: how?,
         })))
     }
 
@@ -254,36 +256,35 @@ impl Reader<'_> {
             self.warn(node, message, Some(help));
         }
         let condition = self.condition(item);
-        let append = self.append(item);
+        let how = self.how(item, "condition");
         Some(Item::Macro(Box::new(MacroItem {
             name,
             place,
             condition: condition?,
-            append: append?,
+            how: how?,
         })))
     }
 
-    fn rule(&mut self, item: &Node, name: &Node, keys: usize) -> Option<Item> {
+    fn output(&mut self, item: &Node) -> Option<Text> {
+        self.required_text(item, "output")?;
+        Some(Text::of_scalar(self.number, item.get("output")?))
+    }
+
+    fn rule(&mut self, item: &Node, name: &Node) -> Option<Item> {
         let place = self.place(name);
         let name = self.text(name, "rule")?;
-        let append = self.append(item)?;
-        if append {
-            return Some(Item::AppendToRule {
+        let changes = self.changes(item)?;
+        if !changes.is_empty() {
+            return Some(Item::ChangeRule {
                 name,
                 place,
-                condition: self.condition(item)?,
+                changes,
             });
         }
         let enabled = self.flag(item, "enabled", true);
-        if keys == 2 && item.get("enabled").is_some() {
-            return Some(Item::EnableRule {
-                name,
-                place,
-                enabled: enabled?,
-            });
-        }
         let condition = self.condition(item);
-        let output = self.required_text(item, "output").and(item.get("output"));
+        let output = self.output(item);
+        let exceptions = self.exceptions(item);
         let description = self.required_text(item, "desc");
         let priority = self.priority(item);
         let (source, source_place) = match item.get("source") {
@@ -297,7 +298,8 @@ impl Reader<'_> {
             name,
             place,
             condition: condition?,
-            output: output?.clone(),
+            output: output?,
+            exceptions: exceptions?,
             description: description?.trim().to_owned(),
             priority: priority?,
             source: source?,

@@ -4,7 +4,9 @@
 //! is known replaces the earlier one in its place; `append: true` adds to it. All files of a run
 //! are one sequence of items.
 
+mod changes;
 mod collected;
+mod exceptions;
 mod parsed;
 
 use std::cell::Cell;
@@ -12,13 +14,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::collected::{Collected, lists};
+use self::exceptions::with_exceptions;
 pub use self::parsed::{Parsed, ParsedRule, parse_file};
 use super::ast::{At, Expr};
 use super::compile::compile;
 use super::engine::{Rule, RuleSet};
 use super::expand::{Inlined, List, Macro, Macros, fill_lists};
 use super::guard::EventTypes;
-use super::items::{self, Item, MacroItem, Place, RuleItem};
+use super::items::{self, How, Item, MacroItem, Place, RuleItem};
 use super::output::Output;
 use super::parse::parse_numbered;
 use super::text::{File, Problem, Text, Texts};
@@ -125,24 +128,34 @@ impl Loader<'_> {
         let number = collected.count;
         let missing = |kind: &str, name: &str| format!("there is no {kind} \"{name}\" before this");
         match item {
-            Item::List(list) if list.append => match collected.lists.get_mut(&list.name) {
-                Some(entry) => {
-                    entry.item.items.extend(list.items);
-                    entry.last = number;
+            Item::List(list) if list.how != How::Define => {
+                match collected.lists.get_mut(&list.name) {
+                    Some(entry) => {
+                        if list.how == How::Replace {
+                            entry.item.items.clear();
+                        }
+                        entry.item.items.extend(list.items);
+                        entry.last = number;
+                    }
+                    None => self.error(list.place, missing("list", &list.name)),
                 }
-                None => self.error(list.place, missing("list", &list.name)),
-            },
+            }
             Item::List(list) => {
                 let name = list.name.clone();
                 collected.lists.define(&name, *list, number);
             }
-            Item::Macro(item) if item.append => match collected.macros.get_mut(&item.name) {
-                Some(entry) => {
-                    entry.item.condition.append(item.condition);
-                    entry.last = number;
+            Item::Macro(item) if item.how != How::Define => {
+                match collected.macros.get_mut(&item.name) {
+                    Some(entry) => {
+                        match item.how {
+                            How::Append => entry.item.condition.append(item.condition),
+                            How::Define | How::Replace => entry.item.condition = item.condition,
+                        }
+                        entry.last = number;
+                    }
+                    None => self.error(item.place, missing("macro", &item.name)),
                 }
-                None => self.error(item.place, missing("macro", &item.name)),
-            },
+            }
             Item::Macro(item) => {
                 let name = item.name.clone();
                 collected.macros.define(&name, *item, number);
@@ -159,22 +172,11 @@ impl Loader<'_> {
                     collected.rules.define(&name, *rule, number);
                 }
             },
-            Item::AppendToRule {
+            Item::ChangeRule {
                 name,
                 place,
-                condition,
-            } => match collected.rules.get_mut(&name) {
-                Some(entry) => entry.item.condition.append(condition),
-                None => self.error(place, missing("rule", &name)),
-            },
-            Item::EnableRule {
-                name,
-                place,
-                enabled,
-            } => match collected.rules.get_mut(&name) {
-                Some(entry) => entry.item.enabled = enabled,
-                None => self.error(place, missing("rule", &name)),
-            },
+                changes,
+            } => self.change_rule(collected, &name, place, changes),
         }
     }
 
@@ -268,7 +270,24 @@ impl Loader<'_> {
         let mut problems = Vec::new();
         let mut condition = None;
         let mut guard = None;
-        if let Some(expr) = self.parse(item.condition.clone(), lists) {
+        for exception in item.exceptions.iter().filter(|e| e.fields.is_none()) {
+            let message = format!("the exception \"{}\" needs \"fields\"", exception.name);
+            self.error(exception.place, message);
+        }
+        let text = match with_exceptions(item.condition.clone(), &item.exceptions) {
+            Ok(text) => text,
+            Err((place, message)) => {
+                let number = self.texts.next_number();
+                self.texts.push(place);
+                let at = At {
+                    text: number,
+                    offset: 0,
+                };
+                self.report_all(&[Problem::new(at, message)]);
+                return None;
+            }
+        };
+        if let Some(expr) = self.parse(text, lists) {
             let Inlined {
                 condition: expr,
                 problems: found,
@@ -331,12 +350,9 @@ impl Loader<'_> {
     }
 
     fn output(&mut self, item: &RuleItem) -> Result<Output, Vec<Problem>> {
-        let format = item.output.as_text().unwrap_or_default();
-        Output::new(&format).map_err(|errors| {
+        Output::new(item.output.as_str()).map_err(|errors| {
             let number = self.texts.next_number();
-            if let Some(text) = Text::new(item.place.0, &item.output) {
-                self.texts.push(text);
-            }
+            self.texts.push(item.output.clone());
             let problem = |error: super::output::OutputError| {
                 let at = At {
                     text: number,

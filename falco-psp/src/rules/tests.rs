@@ -1,5 +1,6 @@
 //! Tests of the language as a whole: what loads, what it answers, what is refused.
 
+mod changes;
 mod evaluate;
 mod load;
 mod messages;

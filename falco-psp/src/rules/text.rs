@@ -69,6 +69,44 @@ impl Text {
         })
     }
 
+    /// The text that a scalar of a file is.
+    pub(super) fn of_scalar(file: usize, node: &Node) -> Self {
+        Self::new(file, node).unwrap_or_else(|| {
+            let text = node.as_text().unwrap_or_default();
+            Self::generated(file, node, &text)
+        })
+    }
+
+    /// A text all of which stands for one place in a file.
+    pub(super) fn generated(file: usize, node: &Node, text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            pieces: vec![Piece {
+                start: 0,
+                file,
+                node: Rc::new(node.clone()),
+                offset: 0,
+                replaced: true,
+            }],
+        }
+    }
+
+    /// Another text that stands for the place of this one's begin.
+    pub(super) fn in_place(&self, text: &str) -> Self {
+        let first = self.pieces.first().cloned();
+        Self {
+            text: text.to_owned(),
+            pieces: first
+                .map(|piece| Piece {
+                    start: 0,
+                    replaced: true,
+                    ..piece
+                })
+                .into_iter()
+                .collect(),
+        }
+    }
+
     /// The text.
     pub(super) fn as_str(&self) -> &str {
         &self.text

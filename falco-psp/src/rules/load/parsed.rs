@@ -64,7 +64,7 @@ pub fn parse_file(file: &Arc<str>, text: &str) -> Result<Parsed, Vec<Diagnostic>
             condition: loader.parse(item.condition, &lists)?,
             name: item.name,
             description: item.description,
-            output: item.output.as_text().unwrap_or_default().into_owned(),
+            output: item.output.as_str().to_owned(),
             priority: item.priority,
             source: item.source,
             tags: item.tags,

@@ -404,10 +404,7 @@ fn functions_make_values_of_values() {
             "toupper(container.volumes.type) in (HOSTPATH, CONFIGMAP)",
             true,
         ),
-        (
-            "toupper(container.volumes.type) intersects (SECRET)",
-            false,
-        ),
+        ("toupper(container.volumes.type) intersects (SECRET)", false),
         // Compared with each other.
         ("proc.name = val(proc.name)", true),
         ("proc.name != val(container.name)", true),

@@ -29,7 +29,7 @@ fn all_errors_of_a_file_are_shown_with_their_places() {
   priority: notice
 - rule: four
   priority: notice
-  exceptions: []
+  exceptions: 7
   output: ''
 ";
     assert_eq!(
@@ -44,7 +44,7 @@ fn all_errors_of_a_file_are_shown_with_their_places() {
             "r.yaml:19:21: error: expected \")\", found the end",
             "r.yaml:23:3: error: \"condition\" is missing",
             "r.yaml:23:3: error: \"desc\" is missing",
-            "r.yaml:25:3: error: not supported yet: exceptions",
+            "r.yaml:25:15: error: \"exceptions\" is a list; this is an integer",
             "r.yaml:26:11: error: \"output\" is empty",
         ]
     );
@@ -222,7 +222,43 @@ fn what_is_not_a_rules_file_is_refused() {
         ),
         (
             "- {rule: r, override: {desc: append}, desc: x}",
-            "not supported yet: override",
+            "there is no rule \"r\" before this",
+        ),
+        (
+            "- {rule: r, override: {desc: append}}",
+            "\"desc\" is to append, but it is not here",
+        ),
+        (
+            "- {rule: r, override: {desc: append}, desc: x, output: y}",
+            "\"output\" is here, but \"override\" does not name it",
+        ),
+        (
+            "- {rule: r, override: {priority: append}, priority: info}",
+            "cannot append \"priority\", only: condition output desc tags exceptions",
+        ),
+        (
+            "- {rule: r, override: {desc: add}, desc: x}",
+            "\"override\" knows \"append\" and \"replace\", not \"add\"",
+        ),
+        (
+            "- {rule: r, append: true, override: {desc: append}, desc: x}",
+            "\"override\" and \"append: true\" exclude each other",
+        ),
+        (
+            "- {rule: r, override: {}, desc: x}",
+            "\"desc\" is here, but \"override\" does not name it",
+        ),
+        (
+            "- {rule: r, append: true, desc: x}",
+            "what is appended has a \"condition\" or \"exceptions\"",
+        ),
+        (
+            "- {macro: m, override: {condition: append}, condition: or x}",
+            "there is no macro \"m\" before this",
+        ),
+        (
+            "- {list: l, override: {items: replace}, items: [x]}",
+            "there is no list \"l\" before this",
         ),
     ] {
         let errors = errors(text);

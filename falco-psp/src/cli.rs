@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::fields::Source;
 use crate::sources::syscall::load::KERNEL_BTF;
 
 /// Shows what a Kubernetes PodSecurityPolicy would break before anyone enforces it.
@@ -59,6 +60,29 @@ pub enum Command {
         /// Manifests: files, folders, or - for standard input
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+    },
+    /// Tells whether rules files are right, and what is wrong with them
+    ///
+    /// Exit code: 0 all load, 1 something is wrong.
+    Validate {
+        /// Rules files or folders; later ones can change what is in earlier ones
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Print the result as one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists the fields that rules can ask for
+    Fields {
+        /// Only those of events of this source
+        #[arg(long, value_parser = source)]
+        source: Option<Source>,
+        /// As a table in Markdown
+        #[arg(long)]
+        markdown: bool,
+        /// Only these, and those whose names go on after a dot: proc, ka.req.pod
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
     },
     /// Tells what this machine can observe, by which hook, and what is missing
     Doctor,
@@ -153,6 +177,11 @@ pub struct Watch {
     /// Tell more of what happens; -vv tells most
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+fn source(name: &str) -> Result<Source, String> {
+    let names = Source::ALL.map(Source::name).join(" or ");
+    Source::parse(name).ok_or_else(|| format!("sources are {names}"))
 }
 
 /// A time span as people write it: `10s`, `5m`, `1h30m`, or a number of seconds.

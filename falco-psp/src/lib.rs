@@ -24,5 +24,6 @@ pub mod psp;
 pub mod report;
 pub mod rules;
 pub mod sources;
+pub mod validate;
 pub mod watch;
 pub mod yaml;

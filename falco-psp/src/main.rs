@@ -8,9 +8,10 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use falco_psp::cli::{CheckFormat, Cli, Command, RulesFormat};
+use falco_psp::fields::list;
 use falco_psp::outputs::alert::Format;
 use falco_psp::policies::{self, Limits, Policies, PolicyError};
-use falco_psp::{check, doctor, watch};
+use falco_psp::{check, doctor, validate, watch};
 use tracing::level_filters::LevelFilter;
 
 /// Violations were found.
@@ -80,6 +81,31 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 (false, true) => VIOLATIONS,
                 (false, false) => 0,
             }))
+        }
+        Some(Command::Validate { files, json }) => {
+            let validated = validate::validate(&files)?;
+            if json {
+                let document = serde_json::to_string_pretty(&validated.document);
+                print(&(document.context("cannot write the result")? + "\n"))?;
+            } else {
+                print(&validated.text)?;
+            }
+            Ok(ExitCode::from(match validated.document.successful {
+                true => 0,
+                false => ERROR,
+            }))
+        }
+        Some(Command::Fields {
+            source,
+            markdown,
+            names,
+        }) => {
+            let fields = list::select(source, &names).map_err(anyhow::Error::msg)?;
+            print(&match markdown {
+                true => list::markdown(&fields),
+                false => list::text(&fields),
+            })?;
+            Ok(ExitCode::SUCCESS)
         }
         Some(Command::Doctor) => {
             let checkup = doctor::examine();

@@ -374,3 +374,70 @@ fn rules_for_falco_are_printed_and_saved_alike() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(fs::read_to_string(place).unwrap(), printed.stdout);
 }
+
+#[test]
+fn rules_files_are_validated_with_lines_and_carets() {
+    let (_folder, bad) = file(
+        "- rule: r\n  desc: d\n  condition: proc.pid > x\n  output: \"%proc.nme\"\n  priority: WARNING\n  outpt: 1\n",
+    );
+    let ended = run(&["validate", &bad]);
+    assert_eq!(ended.code, Some(1));
+    for lines in [
+        "p.yaml:3:25: error: expected a number after >, found \"x\"\n  |   condition: proc.pid > x\n  |                         ^\n",
+        "p.yaml:4:12: error: unknown field \"proc.nme\"; did you mean \"proc.name\"?\n",
+        "p.yaml:6:3: warning: unknown key \"outpt\", ignored; did you mean \"output\"?\n",
+        "p.yaml: 2 errors, 1 warning\n",
+    ] {
+        assert!(ended.stdout.contains(lines), "{}", ended.stdout);
+    }
+    let json = run(&["validate", "--json", &bad]);
+    assert_eq!(json.code, Some(1));
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["successful"], false);
+    assert_eq!(
+        json["results"][0]["errors"][1]["help"],
+        "did you mean \"proc.name\"?"
+    );
+    // What we write ourselves is right, also when it is read as a folder.
+    let folder = tempfile::tempdir().unwrap();
+    for (name, format) in [("a.yaml", "falco-psp"), ("b.yml", "falco")] {
+        let rules = run(&["convert", "--format", format, &example("restricted.yaml")]);
+        fs::write(folder.path().join(name), rules.stdout).unwrap();
+    }
+    let folder = folder.path().to_str().unwrap();
+    let ended = run(&["validate", folder]);
+    // The second file's rules take the place of those of the same names.
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+    assert!(
+        ended.stdout.ends_with("33 rules can be loaded\n"),
+        "{}",
+        ended.stdout
+    );
+    let missing = run(&["validate", "/nowhere.yaml"]);
+    assert_error(&missing, &["cannot read /nowhere.yaml: No such file"]);
+    let empty = tempfile::tempdir().unwrap();
+    let empty = run(&["validate", empty.path().to_str().unwrap()]);
+    assert_error(&empty, &["has no files *.yaml or *.yml"]);
+}
+
+#[test]
+fn fields_are_listed_as_in_the_documentation() {
+    let listed = run(&["fields", "--markdown"]);
+    assert_eq!(listed.code, Some(0));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fields.md");
+    let documented = fs::read_to_string(path).unwrap();
+    assert!(
+        documented.ends_with(&listed.stdout),
+        "docs/fields.md is not what `falco-psp fields --markdown` prints"
+    );
+    let some = run(&["fields", "--source", "syscall", "proc"]);
+    assert!(
+        some.stdout
+            .starts_with("proc.name (text; syscall; Falco)\n    ")
+    );
+    assert!(!some.stdout.contains("ka."));
+    assert_error(
+        &run(&["fields", "proc.nme"]),
+        &["there is no field \"proc.nme\"; did you mean \"proc.name\"?"],
+    );
+}

@@ -12,6 +12,7 @@ pub mod image;
 mod jevt;
 mod k8s;
 mod ka;
+pub mod list;
 mod proc;
 mod source;
 mod thread;
@@ -104,6 +105,10 @@ pub enum Argument {
     OneOf(&'static [&'static str]),
     /// It needs a JSON pointer (RFC 6901): `/requestObject/spec`.
     Pointer,
+    /// It may have the index of an item: `[0]`.
+    Index,
+    /// It needs a text: `ka.uri.param[limit]`.
+    Key,
 }
 
 /// Gives the values that a field has in an event, in order: none, one, or for a list field any
@@ -114,6 +119,8 @@ type ExtractSyscall = for<'e> fn(&'e SyscallEvent, Option<&str>, &mut dyn FnMut(
 enum Extract {
     Syscall(ExtractSyscall),
     Audit(ka::Get),
+    /// A part of the event's JSON, as Falco's plugin has it.
+    Plugin(ka::plugin::Part),
     /// With the argument.
     AuditPart(for<'e> fn(&'e AuditEvent, &str, &mut dyn FnMut(Value<'e>))),
     /// The same for both.
@@ -176,7 +183,9 @@ impl Field {
     pub fn is_of(&self, source: Source) -> bool {
         match self.extract {
             Extract::Syscall(_) => source == Source::Syscall,
-            Extract::Audit(_) | Extract::AuditPart(_) => source == Source::K8sAudit,
+            Extract::Audit(_) | Extract::AuditPart(_) | Extract::Plugin(_) => {
+                source == Source::K8sAudit
+            }
             Extract::Any(_) => true,
         }
     }
@@ -198,7 +207,7 @@ impl Field {
 }
 
 /// The classes, in the order of the documentation.
-static CLASSES: [&[Field]; 9] = [
+static CLASSES: [&[Field]; 13] = [
     &evt::FIELDS,
     &proc::FIELDS,
     &thread::FIELDS,
@@ -207,6 +216,10 @@ static CLASSES: [&[Field]; 9] = [
     &container::FIELDS,
     &k8s::FIELDS,
     ka::FIELDS,
+    &ka::plugin::FIELDS,
+    &ka::plugin::CONTAINERS,
+    &ka::plugin::INIT_CONTAINERS,
+    &ka::plugin::EPHEMERAL_CONTAINERS,
     &jevt::FIELDS,
 ];
 
@@ -235,12 +248,16 @@ impl Reference {
                 extract(event, argument, &mut give);
             }
             (Extract::Audit(get), Event::Audit(event)) => get.extract(event, &mut give),
+            (Extract::Plugin(part), Event::Audit(event)) => {
+                part.extract(event, argument, &mut give);
+            }
             (Extract::AuditPart(extract), Event::Audit(event)) => {
                 extract(event, argument.unwrap_or_default(), &mut give);
             }
             (Extract::Any(extract), event) => extract(event, &mut give),
             (Extract::Syscall(_), Event::Audit(_))
-            | (Extract::Audit(_) | Extract::AuditPart(_), Event::Syscall(_)) => {}
+            | (Extract::Audit(_) | Extract::AuditPart(_) | Extract::Plugin(_), Event::Syscall(_)) =>
+                {}
         }
     }
 }
@@ -275,6 +292,11 @@ pub fn lookup(name: &str, argument: Option<&str>) -> Result<Reference, LookupErr
     let wrong = |message| Err(LookupError::Argument(message));
     match (field.argument, argument) {
         (Argument::None, Some(_)) => wrong(format!("{} takes no argument", field.name)),
+        (Argument::Key, None) => wrong(format!("{} needs an argument in brackets", field.name)),
+        (Argument::Index, Some(given)) if given.parse::<u32>().is_err() => wrong(format!(
+            "{} has no argument \"{given}\": an index is a number",
+            field.name
+        )),
         (Argument::Pointer, None) => wrong(format!(
             "{} needs a JSON pointer in brackets, such as {0}[/requestObject/spec]",
             field.name
@@ -293,7 +315,7 @@ pub fn lookup(name: &str, argument: Option<&str>) -> Result<Reference, LookupErr
             field.name,
             known.join(" ")
         )),
-        (Argument::None | Argument::OneOf(_) | Argument::Pointer, _) => Ok(Reference {
+        (_, argument) => Ok(Reference {
             field,
             argument: argument.map(Into::into),
         }),

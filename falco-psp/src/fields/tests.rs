@@ -71,6 +71,8 @@ fn values_are_of_the_declared_kind() {
                 Argument::None => None,
                 Argument::OneOf(known) => known.first().copied(),
                 Argument::Pointer => Some("/kind"),
+                Argument::Key => Some("x"),
+                Argument::Index => Some("0"),
             };
             let mut count = 0;
             lookup(field.name, argument)

@@ -1,6 +1,8 @@
 //! `ka`: Kubernetes audit events. `ka.pod.*` are ours: what a pod asks for, over init, normal and
 //! ephemeral containers alike.
 
+pub(super) mod plugin;
+
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
@@ -478,3 +480,6 @@ pub(super) static FIELDS: &[Field] = &[
         Named::CsiDrivers,
     ),
 ];
+
+#[cfg(test)]
+mod tests;

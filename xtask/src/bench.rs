@@ -2,19 +2,41 @@
 
 mod audit;
 
+use std::process::Command;
+
 use anyhow::Result;
 use clap::ValueEnum;
+
+use crate::{command, workspace};
 
 /// What to measure.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Bench {
     /// Judging audit events: time part by part, and the whole program
     Audit,
+    /// Evaluating rules: time an event, and what is allocated
+    Rules,
 }
 
 /// Measures.
 pub(crate) fn bench(what: Bench) -> Result<()> {
     match what {
         Bench::Audit => audit::audit(),
+        Bench::Rules => part("rules"),
     }
+}
+
+/// Runs a bench of the agent's package.
+fn part(name: &str) -> Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(workspace::root());
+    cargo.args([
+        "bench",
+        "--quiet",
+        "--package",
+        "falco-psp",
+        "--bench",
+        name,
+    ]);
+    command::run(&mut cargo)
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
 
+use foldhash::fast::FixedState;
+
 use super::evaluate::Condition;
 use super::guard::EventTypes;
 use super::output::Output;
@@ -121,10 +123,14 @@ impl Rule {
 pub struct RuleSet {
     /// In the order of the files.
     rules: Box<[Rule]>,
-    /// For each event type that a rule names, the rules that can fire for it.
-    by_type: HashMap<Box<str>, Box<[usize]>>,
+    /// The rules about declared pods.
+    audit: Box<[usize]>,
+    /// For each type of system call events that a rule names, the rules that can fire for it.
+    by_type: HashMap<Box<str>, Box<[usize]>, FixedState>,
     /// The rules that can fire for every other type.
     by_other_type: Box<[usize]>,
+    /// What is left to ask when a rule was found by the event's type.
+    rest: Box<[Condition]>,
     /// The number of each rule's guard; the same for rules with the same guard.
     guards: Box<[Option<usize>]>,
 }
@@ -148,14 +154,16 @@ impl Guards {
 impl FromIterator<Rule> for RuleSet {
     fn from_iter<T: IntoIterator<Item = Rule>>(rules: T) -> Self {
         let rules: Box<[Rule]> = rules.into_iter().collect();
-        let that = |fires: &dyn Fn(&EventTypes) -> bool| -> Box<[usize]> {
+        let of_source = |source: Source, fires: &dyn Fn(&EventTypes) -> bool| -> Box<[usize]> {
             let all = rules.iter().enumerate();
-            all.filter(|(_, rule)| fires(&rule.event_types))
+            all.filter(|(_, rule)| rule.source == source && fires(&rule.event_types))
                 .map(|(index, _)| index)
                 .collect()
         };
+        let that = |fires: &dyn Fn(&EventTypes) -> bool| of_source(Source::Syscall, fires);
         let named: BTreeSet<&Box<str>> = rules
             .iter()
+            .filter(|rule| rule.source == Source::Syscall)
             .flat_map(|rule| rule.event_types.named())
             .collect();
         let by_type = named
@@ -163,6 +171,9 @@ impl FromIterator<Rule> for RuleSet {
             .map(|name| (name.clone(), that(&|types| types.contains(name))))
             .collect();
         let by_other_type = that(&|types| matches!(types, EventTypes::AllBut(_)));
+        let audit = of_source(Source::K8sAudit, &|_| true);
+        let rest = rules.iter().map(|rule| rule.condition.without_type());
+        let rest = rest.collect();
         let mut known: HashMap<(Source, &str), usize> = HashMap::new();
         let guards = rules.iter().map(|rule| {
             let guard = (rule.source, rule.guard.as_deref()?);
@@ -172,8 +183,10 @@ impl FromIterator<Rule> for RuleSet {
         let guards = guards.collect();
         Self {
             rules,
+            audit,
             by_type,
             by_other_type,
+            rest,
             guards,
         }
     }
@@ -187,24 +200,26 @@ impl RuleSet {
     /// about another control.
     pub fn matching<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = (usize, &'a Rule)> {
         let candidates = match event {
-            Event::Syscall(event) => self.by_type.get(event.activity.event_type()),
-            Event::Audit(_) => None,
+            Event::Syscall(event) => {
+                let by_type = self.by_type.get(event.activity.event_type());
+                by_type.unwrap_or(&self.by_other_type)
+            }
+            Event::Audit(_) => &self.audit,
         };
-        let candidates = candidates.unwrap_or(&self.by_other_type);
         let rules = candidates
             .iter()
             .filter_map(|&index| Some((index, self.rules.get(index)?)));
-        let source = event.source();
+        let is_call = matches!(event, Event::Syscall(_));
         let mut known = Guards::default();
-        rules.filter(move |(index, rule)| {
-            rule.source == source
-                && match self.guards.get(*index) {
-                    Some(Some(guard)) => {
-                        known.holds(*guard, rule, event) && rule.condition.goes_on(event)
-                    }
-                    _ => rule.condition.matches(event),
+        rules.filter(
+            move |(index, rule)| match (self.guards.get(*index), self.rest.get(*index)) {
+                (Some(Some(guard)), _) => {
+                    known.holds(*guard, rule, event) && rule.condition.goes_on(event)
                 }
-        })
+                (_, Some(rest)) if is_call => rest.matches(event),
+                _ => rule.condition.matches(event),
+            },
+        )
     }
 
     /// Whether some of the rules in `range` looks at `event` further than at the macro with which

@@ -28,6 +28,7 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
+use foldhash::fast::FixedState;
 use regex::Regex;
 
 use super::ast::{Comparison, ListOperator, Quantifier};
@@ -191,9 +192,13 @@ impl Order {
 /// The right side of `in`, `intersects` and `pmatch`.
 #[derive(Clone, Debug)]
 pub(super) enum Set {
-    Bool { has_true: bool, has_false: bool },
+    Bool {
+        has_true: bool,
+        has_false: bool,
+    },
     Int(IntSet),
-    Text(HashSet<Box<str>>),
+    /// A set of the rules' author's, so its hash need not withstand anyone.
+    Text(HashSet<Box<str>, FixedState>),
     Paths(PathPrefixes),
 }
 
@@ -205,6 +210,22 @@ impl Condition {
             Self::And(parts) => parts.iter().all(|part| part.matches(event)),
             Self::Not(inner) => !inner.matches(event),
             Self::Test(test) => test.matches(event),
+        }
+    }
+
+    /// The condition without the parts of its conjunction that only ask for the event's type.
+    pub(super) fn without_type(&self) -> Self {
+        let asks_for_type = |part: &Self| match part {
+            Self::Test(test) => test.asks_for_type(),
+            _ => false,
+        };
+        match self {
+            Self::And(parts) => {
+                let kept = parts.iter().filter(|part| !asks_for_type(part));
+                Self::And(kept.cloned().collect())
+            }
+            other if asks_for_type(other) => Self::And(Box::default()),
+            other => other.clone(),
         }
     }
 
@@ -252,6 +273,18 @@ impl Condition {
 }
 
 impl FieldTest {
+    /// Whether it is true for events of certain types, whatever else is in them.
+    fn asks_for_type(&self) -> bool {
+        let field = self.left.field();
+        field.is_some_and(|reference| reference.field.name == "evt.type")
+            && matches!(
+                self.test,
+                Test::Text(TextTest::Equal(_))
+                    | Test::Every(Set::Text(_))
+                    | Test::Some(Set::Text(_))
+            )
+    }
+
     fn matches(&self, event: &Event) -> bool {
         let (mut any, mut every) = (false, true);
         let mut count = 0_usize;

@@ -21,17 +21,7 @@ const RUNS: usize = 5;
 
 /// Measures and prints.
 pub(crate) fn audit() -> Result<()> {
-    let mut parts = Command::new("cargo");
-    parts.current_dir(workspace::root());
-    parts.args([
-        "bench",
-        "--quiet",
-        "--package",
-        "falco-psp",
-        "--bench",
-        "audit",
-    ]);
-    command::run(&mut parts)?;
+    super::part("audit")?;
     let agent = build::build(true)?;
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let log = folder.path().join("audit.log");

@@ -1,10 +1,6 @@
 //! Compiled conditions say what their trees say, on random conditions and real audit events.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test says best where it failed"
-)]
+#![expect(clippy::expect_used, reason = "a test says best where it failed")]
 
 mod naive;
 

@@ -242,19 +242,24 @@ pub struct Reference {
 impl Reference {
     /// Gives the values that the field has in `event`, in order.
     pub fn extract<'e>(&self, event: &'e Event, mut give: impl FnMut(Value<'e>)) {
+        self.extract_to(event, &mut give);
+    }
+
+    /// The same without a copy of its code for each caller.
+    pub(crate) fn extract_to<'e>(&self, event: &'e Event, give: &mut dyn FnMut(Value<'e>)) {
         let argument = self.argument.as_deref();
         match (self.field.extract, event) {
             (Extract::Syscall(extract), Event::Syscall(event)) => {
-                extract(event, argument, &mut give);
+                extract(event, argument, give);
             }
-            (Extract::Audit(get), Event::Audit(event)) => get.extract(event, &mut give),
+            (Extract::Audit(get), Event::Audit(event)) => get.extract(event, give),
             (Extract::Plugin(part), Event::Audit(event)) => {
-                part.extract(event, argument, &mut give);
+                part.extract(event, argument, give);
             }
             (Extract::AuditPart(extract), Event::Audit(event)) => {
-                extract(event, argument.unwrap_or_default(), &mut give);
+                extract(event, argument.unwrap_or_default(), give);
             }
-            (Extract::Any(extract), event) => extract(event, &mut give),
+            (Extract::Any(extract), event) => extract(event, give),
             (Extract::Syscall(_), Event::Audit(_))
             | (Extract::Audit(_) | Extract::AuditPart(_) | Extract::Plugin(_), Event::Syscall(_)) =>
                 {}

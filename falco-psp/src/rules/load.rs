@@ -29,6 +29,9 @@ use crate::diagnostic::Diagnostic;
 use crate::fields::Source;
 use crate::yaml;
 
+/// Findings that are told; who has more, mends these first.
+const MAX_FINDINGS: usize = 100;
+
 /// Loads one rules file: the rules, and what its author should know.
 ///
 /// # Errors
@@ -51,6 +54,7 @@ pub fn load_files<'a>(
     let mut loader = Loader {
         texts: Texts::new(files.collect()),
         diagnostics: Vec::new(),
+        untold: 0,
     };
     let items = loader.read();
     let mut collected = Collected::default();
@@ -58,6 +62,7 @@ pub fn load_files<'a>(
         loader.collect(&mut collected, item);
     }
     let rules = loader.compile(collected);
+    let untold = loader.untold();
     let mut diagnostics = loader.diagnostics;
     let order: HashMap<_, _> = loader
         .texts
@@ -67,6 +72,7 @@ pub fn load_files<'a>(
         .zip(0..)
         .collect();
     diagnostics.sort_by_key(|d| (order.get(&d.file).copied(), d.position));
+    diagnostics.extend(untold);
     if diagnostics.iter().any(Diagnostic::is_error) {
         Err(diagnostics)
     } else {
@@ -77,17 +83,46 @@ pub fn load_files<'a>(
 struct Loader<'a> {
     texts: Texts<'a>,
     diagnostics: Vec<Diagnostic>,
+    /// Findings that are not told, and rules that were not looked at, after too many.
+    untold: usize,
 }
 
 impl Loader<'_> {
     /// Adds a finding, unless it is known: a macro is looked at for each rule that uses it.
     fn report(&mut self, diagnostic: Diagnostic) {
+        // Whether the files can be used is told in any case.
+        if self.is_full() && (!diagnostic.is_error() || self.has_failed()) {
+            self.untold += 1;
+            return;
+        }
         if !self.diagnostics.contains(&diagnostic) {
             self.diagnostics.push(diagnostic);
         }
     }
 
+    fn untold(&self) -> Option<Diagnostic> {
+        let last = self.diagnostics.last().filter(|_| self.untold > 0)?;
+        let message = format!(
+            "mend these first; {} more findings or rules wait",
+            self.untold
+        );
+        Some(Diagnostic::warning(&last.file, None, message))
+    }
+
+    fn is_full(&self) -> bool {
+        self.diagnostics.len() >= MAX_FINDINGS
+    }
+
+    fn has_failed(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
     fn report_all(&mut self, problems: &[Problem]) {
+        // Finding the place of one in a large file takes its time.
+        if self.is_full() && self.has_failed() {
+            self.untold += problems.len();
+            return;
+        }
         for problem in problems {
             let error = self.texts.error(problem);
             self.report(error);
@@ -206,10 +241,16 @@ impl Loader<'_> {
         }
         let rules = collected.rules.all.into_iter();
         let rules: Vec<Rule> = rules
-            .filter_map(|entry| self.rule(entry.item, &lists, &macros))
+            .filter_map(|entry| {
+                if self.is_full() && self.has_failed() {
+                    self.untold += 1;
+                    return None;
+                }
+                self.rule(entry.item, &lists, &macros)
+            })
             .collect();
         // With an error somewhere nobody knows what is used.
-        if self.diagnostics.iter().any(Diagnostic::is_error) {
+        if self.has_failed() {
             return RuleSet::default();
         }
         for (item, place) in macros.iter().zip(places) {

@@ -129,7 +129,7 @@ impl Operand {
     /// Gives its values in an event.
     pub(super) fn extract<'e>(&self, event: &'e Event, give: &mut dyn FnMut(Value<'e>)) {
         match self {
-            Self::Field(reference) => reference.extract(event, give),
+            Self::Field(reference) => reference.extract_to(event, give),
             Self::Each(change, of) => of.extract(event, &mut |value| {
                 if let Value::Text(text) = value
                     && let Some(text) = change(&text)

@@ -46,6 +46,7 @@ pub fn parse_file(file: &Arc<str>, text: &str) -> Result<Parsed, Vec<Diagnostic>
     let mut loader = Loader {
         texts: Texts::new(vec![File { name, text }]),
         diagnostics: Vec::new(),
+        untold: 0,
     };
     let items = loader.read();
     let mut collected = Collected::default();

@@ -206,7 +206,9 @@ fn chain(length: usize) -> String {
 fn deep_macros_are_an_error_and_no_crash() {
     let errors = errors(&with_items(&chain(2000), "m1999"));
     let too_deep = "nested more than 1000 deep when its macros are filled in";
-    assert!(errors.iter().all(|e| e.contains(too_deep)), "{errors:?}");
+    let (last, all) = errors.split_last().unwrap();
+    assert!(all.iter().all(|e| e.contains(too_deep)), "{errors:?}");
+    assert!(last.contains("mend these first"), "{last}");
     // As deep as it may be.
     let deep = rules(&with_items(&chain(1000), "m999"));
     assert_eq!(fired(&deep, &event()), ["r"]);
@@ -272,4 +274,38 @@ fn adding_to_nothing_is_an_error() {
             "r.yaml:4:10: error: there is no rule \"r\" before this",
         ]
     );
+}
+
+/// What would take minutes or all memory if its time grew faster than the file.
+#[test]
+fn huge_files_load_or_are_refused_in_time() {
+    let rule = |n: usize, condition: &str| {
+        format!("- {{rule: r{n}, desc: d, output: o, priority: info, condition: '{condition}'}}\n")
+    };
+    let many = |condition: &str| (0..5_000).map(|n| rule(n, condition)).collect::<String>();
+    let right = many("evt.type = execve and proc.name in (a, b)");
+    assert_eq!(rules(&right).rules().len(), 5_000);
+    let wrong = errors(&many("evt.type = execve and proc.nam = x"));
+    assert_eq!(wrong.len(), 101);
+    assert!(wrong[100].contains("mend these first; 4900 more findings or rules wait"));
+    let items = |n: usize| {
+        (0..n)
+            .map(|i| format!("i{i}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let list = |n: usize| {
+        let list = format!("- {{list: l, items: [{}]}}\n", items(n));
+        list + &rule(0, "evt.type = execve and proc.name in (l)")
+    };
+    assert_eq!(rules(&list(30_000)).rules().len(), 1);
+    assert!(errors(&list(600_000))[0].contains("too long when its lists are filled in"));
+    assert!(errors(&list(1_100_000))[0].contains("too many values"));
+    let mut doubling = "- {macro: m0, condition: proc.pid = 1}\n".to_owned();
+    for n in 1..60 {
+        let before = n - 1;
+        doubling += &format!("- {{macro: m{n}, condition: m{before} or m{before}}}\n");
+    }
+    doubling += &rule(0, "evt.type = execve and m59");
+    assert!(errors(&doubling)[0].contains("too large when its macros are filled in"));
 }

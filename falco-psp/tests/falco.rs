@@ -194,6 +194,20 @@ fn what_falco_cannot_say_is_named() {
 }
 
 #[test]
+fn a_scope_that_falco_cannot_say_takes_its_rules_along() {
+    let policy = format!(
+        "{HEAD}metadata:\n  name: p\n  annotations: {{falco-rules-psp-images: '[\"a&b\"]'}}\nspec:\n{ANY}"
+    );
+    let falco = falco_of(&policy);
+    assert!(loaded(&falco.text).is_empty(), "{}", falco.text);
+    let reasons = falco.reasons().join("\n");
+    assert!(
+        reasons.contains("left out: a name with quotes"),
+        "{reasons}"
+    );
+}
+
+#[test]
 fn probes() {
     check("admission_probes.jsonl", 0, 1);
 }

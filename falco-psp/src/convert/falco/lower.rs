@@ -1,7 +1,7 @@
 //! From our conditions to Falco's: the fields and comparisons that Falco lacks are replaced by
 //! what says the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::atoms::Said;
 use super::facts::{self, Which, Why};
@@ -16,19 +16,22 @@ pub(super) struct Lowered {
     pub(super) missing: BTreeSet<Why>,
 }
 
-/// Lowers a condition.
-pub(super) fn lower(expr: &Expr) -> Lowered {
+/// Macros that were lowered, by name.
+pub(super) type Macros = BTreeMap<String, Lowered>;
+
+/// Lowers a condition that may name these macros.
+pub(super) fn lower(expr: &Expr, macros: &Macros) -> Lowered {
     let mut missing = BTreeSet::new();
-    let said = said(expr, &mut missing);
+    let said = said(expr, macros, &mut missing);
     Lowered { said, missing }
 }
 
-fn said(expr: &Expr, missing: &mut BTreeSet<Why>) -> Option<Said> {
+fn said(expr: &Expr, macros: &Macros, missing: &mut BTreeSet<Why>) -> Option<Said> {
     match expr {
         Expr::Or(parts) => {
             let parts: Vec<Said> = parts
                 .iter()
-                .filter_map(|part| said(part, missing))
+                .filter_map(|part| said(part, macros, missing))
                 .collect();
             (!parts.is_empty()).then(|| Said::any(parts))
         }
@@ -43,7 +46,7 @@ fn said(expr: &Expr, missing: &mut BTreeSet<Why>) -> Option<Said> {
                         parts.next();
                         note(answer, missing)
                     }
-                    None => said(part, missing),
+                    None => said(part, macros, missing),
                 };
                 all.push(part?);
             }
@@ -51,12 +54,17 @@ fn said(expr: &Expr, missing: &mut BTreeSet<Why>) -> Option<Said> {
         }
         Expr::Not(inner) => {
             let mut lacks = BTreeSet::new();
-            let inner = said(inner, &mut lacks);
+            let inner = said(inner, macros, &mut lacks);
             let is_exact = lacks.is_empty();
             missing.extend(lacks);
             inner.filter(|_| is_exact).map(Said::not)
         }
-        Expr::Macro(name) => Some(Said::Is(name.name.clone())),
+        Expr::Macro(name) => {
+            let lowered = macros.get(&name.name)?;
+            missing.extend(&lowered.missing);
+            // The macro itself is in the file.
+            lowered.said.as_ref().map(|_| Said::Is(name.name.clone()))
+        }
         Expr::Check(check) => note(check_said(check), missing),
     }
 }

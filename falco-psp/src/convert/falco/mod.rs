@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use self::lower::{Lowered, lower};
+use self::lower::{Lowered, Macros, lower};
 use super::text;
 use crate::diagnostic::Diagnostic;
 use crate::rules::{ParsedRule, parse_file};
@@ -87,13 +87,14 @@ pub fn falco_rules(file: &Arc<str>, text: &str) -> Result<FalcoRules, Vec<Diagno
     let parsed = parse_file(file, text)?;
     let mut left_out = Vec::new();
     let mut items = Vec::new();
-    let mut macros = BTreeMap::new();
+    let mut macros = Macros::new();
     for (name, condition) in parsed.macros {
-        macros.insert(name, lower(&condition).said);
+        let lowered = lower(&condition, &macros);
+        macros.insert(name, lowered);
     }
     for rule in &parsed.rules {
         let Lowered { said, missing } = match rule.source.as_str() {
-            "k8s_audit" => lower(&rule.condition),
+            "k8s_audit" => lower(&rule.condition, &macros),
             _ => Lowered {
                 said: None,
                 missing: [ACTIVITY].into(),
@@ -118,8 +119,8 @@ pub fn falco_rules(file: &Arc<str>, text: &str) -> Result<FalcoRules, Vec<Diagno
         let mut words = conditions.iter().flat_map(|c| c.split_whitespace());
         words.any(|word| word == name)
     };
-    let macros = macros.into_iter().filter_map(|(name, said)| {
-        let condition = said?.line("\n");
+    let macros = macros.into_iter().filter_map(|(name, lowered)| {
+        let condition = lowered.said?.line("\n");
         is_used(&name).then_some(Item::Macro {
             r#macro: name,
             condition,

@@ -33,6 +33,13 @@ pub fn check(policies: &Policies, files: &[PathBuf], namespace: &str, format: Fo
     for file in files {
         manifests.add(file, namespace);
     }
+    // An empty pipe must not pass for a clean one.
+    if manifests.declared.is_empty() && manifests.others.is_empty() && manifests.errors.is_empty() {
+        let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+        let place = names.join(", ").into();
+        let error = Diagnostic::error(&place, None, "no manifest in it: nothing was judged");
+        manifests.errors.push(error);
+    }
     let style = Style::new(format);
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));

@@ -441,3 +441,18 @@ fn fields_are_listed_as_in_the_documentation() {
         &["there is no field \"proc.nme\"; did you mean \"proc.name\"?"],
     );
 }
+
+#[test]
+fn a_check_of_nothing_is_an_error() {
+    let policy = example("restricted.yaml");
+    let (_folder, empty) = file("# nothing\n---\n");
+    let ended = run(&["check", "--psp", &policy, &empty]);
+    assert_error(
+        &ended,
+        &["p.yaml: error: no manifest in it: nothing was judged"],
+    );
+    // Objects without pods are something.
+    let (_folder, service) = file("kind: Service\n");
+    let ended = run(&["check", "--psp", &policy, &service]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}

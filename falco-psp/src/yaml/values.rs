@@ -58,7 +58,7 @@ impl Error {
     }
 }
 
-const TOO_MANY: &str = "too many values: aliases repeat others over and over";
+const TOO_MANY: &str = "too many values, or aliases that repeat others over and over";
 
 #[derive(Clone, Copy)]
 struct Seed<'a> {

@@ -51,16 +51,8 @@ pub fn load_files<'a>(
         name: Arc::clone(name),
         text,
     });
-    let mut loader = Loader {
-        texts: Texts::new(files.collect()),
-        diagnostics: Vec::new(),
-        untold: 0,
-    };
-    let items = loader.read();
-    let mut collected = Collected::default();
-    for item in items {
-        loader.collect(&mut collected, item);
-    }
+    let mut loader = Loader::new(files.collect());
+    let collected = loader.collected();
     let rules = loader.compile(collected);
     let untold = loader.untold();
     let mut diagnostics = loader.diagnostics;
@@ -85,6 +77,16 @@ struct Loader<'a> {
     diagnostics: Vec<Diagnostic>,
     /// Findings that are not told, and rules that were not looked at, after too many.
     untold: usize,
+}
+
+impl<'a> Loader<'a> {
+    fn new(files: Vec<File<'a>>) -> Self {
+        Self {
+            texts: Texts::new(files),
+            diagnostics: Vec::new(),
+            untold: 0,
+        }
+    }
 }
 
 impl Loader<'_> {
@@ -143,6 +145,15 @@ impl Loader<'_> {
             let warning = Diagnostic::warning(&file.name, position, message);
             self.report(warning);
         }
+    }
+
+    /// The items of all files, those of one name as one.
+    fn collected(&mut self) -> Collected {
+        let mut collected = Collected::default();
+        for item in self.read() {
+            self.collect(&mut collected, item);
+        }
+        collected
     }
 
     fn read(&mut self) -> Vec<Item> {

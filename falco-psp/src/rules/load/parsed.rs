@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Collected, Loader, lists};
+use super::{Loader, lists};
 use crate::diagnostic::Diagnostic;
 use crate::rules::ast::Expr;
 use crate::rules::engine::Priority;
-use crate::rules::text::{File, Texts};
+use crate::rules::text::File;
 
 /// The macros and rules of a file, in its order; lists are filled in.
 #[derive(Clone, Debug)]
@@ -43,16 +43,8 @@ pub struct ParsedRule {
 /// It is no rules file, or a condition is none.
 pub fn parse_file(file: &Arc<str>, text: &str) -> Result<Parsed, Vec<Diagnostic>> {
     let name = Arc::clone(file);
-    let mut loader = Loader {
-        texts: Texts::new(vec![File { name, text }]),
-        diagnostics: Vec::new(),
-        untold: 0,
-    };
-    let items = loader.read();
-    let mut collected = Collected::default();
-    for item in items {
-        loader.collect(&mut collected, item);
-    }
+    let mut loader = Loader::new(vec![File { name, text }]);
+    let collected = loader.collected();
     let lists = lists(&collected.lists);
     let macros = collected.macros.all.into_iter().filter_map(|entry| {
         let condition = loader.parse(entry.item.condition, &lists)?;

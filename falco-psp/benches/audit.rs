@@ -50,11 +50,11 @@ fn main() {
         Part::new("and judge: all of it", &pods, |event| {
             let event = decode(event, 1).unwrap();
             let subject = Subject {
-                id: &event.pod.workload.name.clone(),
+                id: &event.request.name.clone(),
                 place: None,
                 dry_run: false,
             };
-            judge.judge(&restricted, event, &subject, |alert| {
+            judge.judge(&restricted, &event.into(), &subject, |alert| {
                 black_box(alert);
             });
         }),

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::declared::Judge;
+use crate::event::{AuditEvent, Event, Request};
 use crate::outputs::stdout::Stdout;
+use crate::own_rules::{OwnJudge, OwnRules};
 use crate::policies::Policies;
 use crate::report::declared::Subject;
-use crate::rules::escape;
+use crate::rules::{Source, escape};
 use crate::sources::k8s_audit::Batch;
 use crate::sources::k8s_audit::counts::Counts;
-use crate::sources::k8s_audit::decode::decode;
+use crate::sources::k8s_audit::decode::{decode, decode_request};
 use crate::sources::k8s_audit::triage::Reason;
 use crate::sources::k8s_audit::webhook::Stats;
 
@@ -25,6 +27,7 @@ pub struct Auditor {
     policies: Arc<Policies>,
     stdout: Stdout,
     judge: Judge,
+    own: OwnJudge,
     number: u64,
     faults: u64,
     /// What became of the events.
@@ -32,13 +35,14 @@ pub struct Auditor {
 }
 
 impl Auditor {
-    /// One that judges by `policies` and tells what it finds on `stdout`: with `all` every
-    /// violation, otherwise the first of each kind.
-    pub fn new(policies: Arc<Policies>, stdout: Stdout, all: bool) -> Self {
+    /// One that judges by `policies` and by `own` rules, and tells what it finds on `stdout`: with
+    /// `all` every violation, otherwise the first of each kind.
+    pub fn new(policies: Arc<Policies>, own: &OwnRules, stdout: Stdout, all: bool) -> Self {
         Self {
             policies,
             stdout,
             judge: Judge::new(all),
+            own: OwnJudge::new(own, all),
             number: 0,
             faults: 0,
             counts: Counts::default(),
@@ -51,38 +55,72 @@ impl Auditor {
             self.tell_fault(&batch.place(fault), &fault.message);
         }
         self.counts.note_malformed(batch.faults().count());
+        let wants_all = self.own.wants(Source::K8sAudit);
         for raw in batch.events() {
             self.number += 1;
-            let event = match decode(raw.json, self.number) {
-                Ok(event) => event,
-                Err(reason) => {
-                    if let Reason::Malformed(why) = &reason {
-                        self.tell_fault(&raw.place, why);
-                    }
-                    self.counts.note_skipped(&reason);
+            let number = self.number;
+            let (reason, json) = match decode(raw.json.clone(), number) {
+                Ok(event) => {
+                    self.counts.note_judged(&event);
+                    self.judge_pod(event);
                     continue;
                 }
+                Err(reason) => (reason, raw.json),
             };
-            self.counts.note_judged(&event);
-            let workload = &event.pod.workload;
-            let namespace = &event.request.namespace;
-            let name = match &*workload.kind {
-                // An object in a request may lack the name that the request has.
-                "Pod" => &event.request.name,
-                _ => &workload.name,
-            };
-            let id = format!("{namespace}/{}/{name}", workload.kind);
-            let subject = Subject {
-                id: &id,
-                place: None,
-                dry_run: event.request.dry_run,
-            };
-            let stdout = &self.stdout;
-            let judge = &mut self.judge;
-            judge.judge(&self.policies, event, &subject, |alert| {
+            if let Reason::Malformed(why) = &reason {
+                self.tell_fault(&raw.place, why);
+            } else if wants_all {
+                match decode_request(json, number) {
+                    Ok(event) => self.judge_request(event),
+                    // What tells a policy enough may be broken further on.
+                    Err(why) => {
+                        self.tell_fault(&raw.place, &why);
+                        self.counts.note_malformed(1);
+                        continue;
+                    }
+                }
+            }
+            self.counts.note_skipped(&reason);
+        }
+    }
+
+    /// Judges an event that declares a pod.
+    fn judge_pod(&mut self, event: AuditEvent) {
+        let request = &event.request;
+        let workload = event.pod.as_ref().map(|pod| &pod.workload);
+        let (kind, name) = match workload {
+            // An object in a request may lack the name that the request has.
+            Some(workload) if &*workload.kind != "Pod" => (&*workload.kind, &workload.name),
+            _ => ("Pod", &request.name),
+        };
+        let id = format!("{}/{kind}/{name}", request.namespace);
+        let subject = Subject {
+            id: &id,
+            place: None,
+            dry_run: request.dry_run,
+        };
+        let event = Event::from(event);
+        let stdout = &self.stdout;
+        if !self.policies.each.is_empty() {
+            self.judge.judge(&self.policies, &event, &subject, |alert| {
                 stdout.tell_all(&alert);
             });
         }
+        self.own.judge(&event, &id, |alert| stdout.tell_all(&alert));
+    }
+
+    /// Judges an event that no policy is about.
+    fn judge_request(&mut self, event: AuditEvent) {
+        let Request {
+            namespace,
+            resource,
+            name,
+            ..
+        } = &event.request;
+        let id = format!("{namespace}/{resource}/{name}");
+        let stdout = &self.stdout;
+        let event = Event::from(event);
+        self.own.judge(&event, &id, |alert| stdout.tell_all(&alert));
     }
 
     fn tell_fault(&mut self, place: &impl std::fmt::Display, why: &str) {
@@ -92,19 +130,25 @@ impl Auditor {
         }
     }
 
-    /// Whether any pod would be denied.
-    pub fn any_denied(&self) -> bool {
-        self.judge.report.any_denied()
+    /// Whether any pod would be denied, or a rule of the user's own has fired.
+    pub fn found_any(&self) -> bool {
+        self.judge.report.any_denied() || self.own.fired()
     }
 
     /// The lines at the end: verdicts, and what could not be judged.
     pub fn summary(&self, webhook: Option<&Stats>) -> String {
         let mut text = String::new();
-        if self.counts.judged > 0 {
-            text += &self.judge.report.table(&self.policies);
-        }
+        text += &self.own.table();
         // Writing to a String does not fail.
-        let _ = write!(text, "{}", self.counts);
+        if self.policies.each.is_empty() {
+            let (events, malformed) = (self.counts.events(), self.counts.malformed);
+            let _ = writeln!(text, "{events} audit events, {malformed} of them malformed");
+        } else {
+            if self.counts.judged > 0 {
+                text += &self.judge.report.table(&self.policies);
+            }
+            let _ = write!(text, "{}", self.counts);
+        }
         if let Some(stats) = webhook {
             let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
             let _ = writeln!(

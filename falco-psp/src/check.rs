@@ -6,7 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::declared::Judge;
 use crate::diagnostic::Diagnostic;
-use crate::outputs::alert::{Format, Style};
+use crate::event::Event;
+use crate::outputs::alert::{Alert, Format, Style};
+use crate::own_rules::{OwnJudge, OwnRules};
 use crate::policies::Policies;
 use crate::report::declared::{Document, NotJudged, Subject};
 use crate::rules::escape;
@@ -21,14 +23,20 @@ pub struct Checked {
     pub summary: String,
     /// The same as data.
     pub document: Document,
-    /// Whether admission would deny any pod.
-    pub denied: bool,
+    /// Whether admission would deny any pod, or a rule of the user's own has fired.
+    pub found_any: bool,
     /// Whether a file could not be read.
     pub failed: bool,
 }
 
 /// Judges the pods that `files` declare. What names no namespace is in `namespace`.
-pub fn check(policies: &Policies, files: &[PathBuf], namespace: &str, format: Format) -> Checked {
+pub fn check(
+    policies: &Policies,
+    own: &OwnRules,
+    files: &[PathBuf],
+    namespace: &str,
+    format: Format,
+) -> Checked {
     let mut manifests = Manifests::default();
     for file in files {
         manifests.add(file, namespace);
@@ -47,9 +55,10 @@ pub fn check(policies: &Policies, files: &[PathBuf], namespace: &str, format: Fo
     let mut alerts = String::new();
     // Of a manifest every violation is told.
     let mut judge = Judge::new(true);
+    let mut own = OwnJudge::new(own, true);
     for (declared, number) in manifests.declared.iter().zip(1..) {
         let event = match declared.event(number, now) {
-            Ok(event) => event,
+            Ok(event) => Event::from(event),
             Err(why) => {
                 let message = format!("{}: {why}", escape(&declared.workload));
                 let place = declared.place.as_str().into();
@@ -64,21 +73,29 @@ pub fn check(policies: &Policies, files: &[PathBuf], namespace: &str, format: Fo
             place: Some(&declared.place),
             dry_run: false,
         };
-        judge.judge(policies, event, &subject, |alert| {
+        let mut tell = |alert: Alert| {
             alerts += &alert.line(&style);
             alerts.push('\n');
-        });
+        };
+        if !policies.each.is_empty() {
+            judge.judge(policies, &event, &subject, &mut tell);
+        }
+        own.judge(&event, subject.id, tell);
     }
     let not_judged = NotJudged {
         errors: manifests.errors.iter().map(ToString::to_string).collect(),
         other_kinds: manifests.others.clone(),
     };
+    let mut table = own.table();
+    if !policies.each.is_empty() {
+        table += &judge.report.table(policies);
+    }
     Checked {
         alerts,
-        summary: summary(&judge.report.table(policies), &manifests),
-        denied: judge.report.any_denied(),
+        summary: summary(&table, &manifests),
+        found_any: judge.report.any_denied() || own.fired(),
         failed: !manifests.errors.is_empty(),
-        document: judge.report.document(policies, not_judged),
+        document: judge.report.document(policies, own.counts(), not_judged),
     }
 }
 

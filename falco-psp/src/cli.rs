@@ -14,7 +14,7 @@ use crate::sources::syscall::load::KERNEL_BTF;
 /// Reads the policy, turns it into Falco rules, and judges by them what the containers of this
 /// node do. It never blocks anything and never installs a policy.
 ///
-/// Exit code of a run with --duration or of an --audit-log: 0 nothing found, 2 violations found, 1 an error.
+/// Exit code of a run with --duration or of an --audit-log: 0 nothing found, 2 violations found or rules fired, 1 an error.
 #[derive(Debug, Parser)]
 #[command(name = "falco-psp", version, args_conflicts_with_subcommands = true)]
 #[command(subcommand_negates_reqs = true)]
@@ -40,11 +40,14 @@ pub enum Command {
     },
     /// Tells what admission would say of the pods that manifests declare
     ///
-    /// Exit code: 0 all would be admitted, 2 some would be denied, 1 an error.
+    /// Exit code: 0 all would be admitted, 2 some would be denied or a rule fired, 1 an error.
     Check {
         /// The policy; with several, a pod is denied if none admits it
-        #[arg(long, value_name = "FILE", required = true)]
+        #[arg(long, value_name = "FILE", required_unless_present = "rules")]
         psp: Vec<PathBuf>,
+        /// Judge also by the rules of this file or folder; may be given several times
+        #[arg(short, long, value_name = "FILE")]
+        rules: Vec<PathBuf>,
         /// Print alerts as JSON, one object a line, with Falco's keys
         #[arg(long)]
         json: bool,
@@ -113,8 +116,12 @@ pub enum CheckFormat {
 pub struct Watch {
     /// The candidate policy: a PodSecurityPolicy in YAML or JSON. With several, a declared pod is
     /// denied if none admits it
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE", required_unless_present = "rules")]
     pub psp: Vec<PathBuf>,
+    /// Judge also by the rules of this file or folder, beside a policy or instead of one; may be
+    /// given several times, and later ones can change what is in earlier ones
+    #[arg(short, long, value_name = "FILE")]
+    pub rules: Vec<PathBuf>,
     /// Judge only pods of this namespace; may be given several times
     #[arg(long, value_name = "NAME")]
     pub namespace: Vec<String>,
@@ -147,7 +154,7 @@ pub struct Watch {
     #[arg(long)]
     pub syscalls: bool,
     /// Also write the rules that the policy becomes to this file
-    #[arg(long, alias = "psp_save", value_name = "FILE")]
+    #[arg(long, alias = "psp_save", value_name = "FILE", requires = "psp")]
     pub psp_save: Option<PathBuf>,
     /// For whom the rules are written: falco-psp, or real Falco, with what it cannot say left out
     /// and named

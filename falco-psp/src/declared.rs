@@ -1,6 +1,6 @@
 //! What pods declare, judged: by audit events and manifests alike.
 
-use crate::event::{AuditEvent, Event};
+use crate::event::Event;
 use crate::outputs::alert::Alert;
 use crate::policies::Policies;
 use crate::report::declared::{Finding, Report, Subject, Verdict};
@@ -42,14 +42,13 @@ impl Judge {
     pub fn judge(
         &mut self,
         policies: &Policies,
-        event: AuditEvent,
+        event: &Event,
         subject: &Subject<'_>,
         mut tell: impl FnMut(Alert),
     ) -> Verdict {
-        let event = Event::from(event);
         let mut each: Vec<Findings<'_>> = Vec::new();
         each.resize_with(policies.each.len(), Findings::default);
-        for (index, rule) in policies.rules.matching(&event) {
+        for (index, rule) in policies.rules.matching(event) {
             let Some(findings) = policies.policy_of(index).and_then(|i| each.get_mut(i)) else {
                 continue;
             };
@@ -60,7 +59,7 @@ impl Judge {
             }
         }
         for (policy, findings) in policies.each.iter().zip(&mut each) {
-            findings.in_scope |= policies.rules.is_in_scope(&policy.rules, &event);
+            findings.in_scope |= policies.rules.is_in_scope(&policy.rules, event);
         }
         let (verdict, found) = decide(&each);
         let id = self.tally.subject(subject.id);
@@ -69,11 +68,11 @@ impl Judge {
             let violation = Violation {
                 rule: index,
                 subject: id,
-                facts: facts(rule, &event, None),
+                facts: facts(rule, event, None),
             };
             let is_new = self.tally.count(violation, 0);
             if is_new || self.all {
-                tell(Alert::of(rule, &event));
+                tell(Alert::of(rule, event));
             }
             if let Some(control) = rule.control() {
                 told.push((policy, control, index, is_new));
@@ -82,7 +81,7 @@ impl Judge {
         let findings = told.into_iter().map(|(policy, control, index, is_new)| {
             let message = || {
                 let rule = policies.rules.rules().get(index);
-                rule.map_or_else(String::new, |rule| rule.output.render(&event))
+                rule.map_or_else(String::new, |rule| rule.output.render(event))
             };
             Finding {
                 policy,

@@ -1,7 +1,9 @@
 //! What is wrong with a file of the user's: where (`file:line:column`), what, and what to do.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
+
+use crate::rules::escape;
 
 /// A place in a text file. Lines and columns count from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +79,33 @@ impl Diagnostic {
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// The finding, the line of `content` that it is about, and a caret under its place.
+    pub fn with_line(&self, content: &str) -> String {
+        const WIDEST: usize = 100;
+        let mut text = format!("{self}\n");
+        let Some(position) = self.position else {
+            return text;
+        };
+        let Some(line) = content.lines().nth(position.line.saturating_sub(1)) else {
+            return text;
+        };
+        // Of a long line the part around the place.
+        let start = position.column.saturating_sub(WIDEST / 2);
+        let start = if line.chars().count() > WIDEST {
+            start
+        } else {
+            0
+        };
+        let part: String = line.chars().skip(start).take(WIDEST).collect();
+        let before = position.column.saturating_sub(1 + start);
+        let shown = |part: &str| escape(&part.replace('\t', " ")).into_owned();
+        let width = shown(&part.chars().take(before).collect::<String>());
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "  | {}", shown(&part));
+        let _ = writeln!(text, "  | {}^", " ".repeat(width.chars().count()));
+        text
     }
 
     /// Whether the file cannot be used.

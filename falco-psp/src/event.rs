@@ -58,8 +58,8 @@ pub struct AuditEvent {
     pub time_ns: u64,
     /// The request.
     pub request: Request,
-    /// What the pod asks for.
-    pub pod: Arc<PodFacts>,
+    /// What the pod asks for, if it is an event that declares one.
+    pub pod: Option<Arc<PodFacts>>,
     /// The whole event as it came, `audit.k8s.io/v1` in JSON.
     pub json: Bytes,
 }

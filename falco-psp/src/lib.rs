@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod event;
 pub mod fields;
 pub mod outputs;
+pub mod own_rules;
 pub mod pod;
 pub mod policies;
 pub mod psp;

@@ -8,8 +8,9 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use falco_psp::cli::{CheckFormat, Cli, Command, RulesFormat};
-use falco_psp::fields::list;
+use falco_psp::fields::{Source, list};
 use falco_psp::outputs::alert::Format;
+use falco_psp::own_rules::{OwnRules, OwnRulesError};
 use falco_psp::policies::{self, Limits, Policies, PolicyError};
 use falco_psp::{check, doctor, validate, watch};
 use tracing::level_filters::LevelFilter;
@@ -35,9 +36,11 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // What is wrong with a file begins with the file's name.
-            match error.downcast_ref() {
-                Some(PolicyError::Policy(_)) => eprintln!("{error}"),
-                _ => eprintln!("falco-psp: {error:#}"),
+            let of_file = matches!(error.downcast_ref(), Some(PolicyError::Policy(_)))
+                || matches!(error.downcast_ref(), Some(OwnRulesError::Rules(_)));
+            match of_file {
+                true => eprintln!("{error}"),
+                false => eprintln!("falco-psp: {error:#}"),
             }
             ExitCode::from(ERROR)
         }
@@ -53,6 +56,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Some(Command::Check {
             psp,
+            rules,
             json,
             format,
             namespace,
@@ -64,8 +68,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 ..Limits::default()
             };
             let policies = load(&psp, &limits)?;
+            let own = load_rules(&rules)?;
+            eprint!("{}", own.blind(&[Source::K8sAudit]));
             let alerts = if json { Format::Json } else { Format::Text };
-            let checked = check::check(&policies, &files, &namespace, alerts);
+            let checked = check::check(&policies, &own, &files, &namespace, alerts);
             match format {
                 CheckFormat::Text => {
                     print(&checked.alerts)?;
@@ -76,7 +82,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                     print(&(document.context("cannot write the result")? + "\n"))?;
                 }
             }
-            Ok(ExitCode::from(match (checked.failed, checked.denied) {
+            Ok(ExitCode::from(match (checked.failed, checked.found_any) {
                 (true, _) => ERROR,
                 (false, true) => VIOLATIONS,
                 (false, false) => 0,
@@ -119,6 +125,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 exempt_namespaces: options.exempt_namespace.clone(),
             };
             let policies = load(&options.psp, &limits)?;
+            let own = load_rules(&options.rules)?;
             if let Some(path) = &options.psp_save {
                 policies::save(path, &rules_text(&policies, options.psp_save_format)?)?;
             }
@@ -127,7 +134,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 .enable_all()
                 .build()
                 .context("cannot start")?;
-            let outcome = runtime.block_on(watch::watch(options, policies))?;
+            let outcome = runtime.block_on(watch::watch(options, policies, own))?;
             let failed = outcome.finite && outcome.violated;
             Ok(ExitCode::from(if failed { VIOLATIONS } else { 0 }))
         }
@@ -141,6 +148,13 @@ fn load(paths: &[PathBuf], limits: &Limits) -> anyhow::Result<Policies> {
         eprintln!("{warning}");
     }
     Ok(policies)
+}
+
+/// Reads the user's own rules and tells what their author should know.
+fn load_rules(paths: &[PathBuf]) -> anyhow::Result<OwnRules> {
+    let own = OwnRules::load(paths)?;
+    eprint!("{}", own.warnings);
+    Ok(own)
 }
 
 /// The rules of the policies; tells what is left out.

@@ -2,32 +2,12 @@
 //! to do.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use serde::Serialize;
-use thiserror::Error;
 
 use crate::diagnostic::Diagnostic;
-use crate::rules::{self, escape};
-
-/// Why files cannot be looked at.
-#[derive(Debug, Error)]
-pub enum ValidateError {
-    /// One cannot be read.
-    #[error("cannot read {}: {why}", .path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        why: io::Error,
-    },
-    /// A folder has no rules files.
-    #[error("{} has no files *.yaml or *.yml", .0.display())]
-    Empty(PathBuf),
-}
+use crate::rules::{self, ReadError, escape, read_files};
 
 /// What was found.
 #[derive(Debug)]
@@ -94,8 +74,8 @@ impl From<&Diagnostic> for Finding {
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn validate(paths: &[PathBuf]) -> Result<Validated, ValidateError> {
-    let files = read(paths)?;
+pub fn validate(paths: &[PathBuf]) -> Result<Validated, ReadError> {
+    let files = read_files(paths)?;
     let texts = files.iter().map(|(name, text)| (name, text.as_str()));
     let (count, found) = match rules::load_files(texts) {
         Ok((rules, warnings)) => (rules.rules().len(), warnings),
@@ -106,7 +86,7 @@ pub fn validate(paths: &[PathBuf]) -> Result<Validated, ValidateError> {
     for (name, content) in &files {
         let of_file: Vec<&Diagnostic> = found.iter().filter(|d| d.file == *name).collect();
         for diagnostic in &of_file {
-            write_finding(&mut text, diagnostic, content);
+            text += &diagnostic.with_line(content);
         }
         let (errors, warnings): (Vec<_>, Vec<_>) = of_file.iter().partition(|d| d.is_error());
         let state = match (errors.len(), warnings.len()) {
@@ -145,68 +125,4 @@ pub fn validate(paths: &[PathBuf]) -> Result<Validated, ValidateError> {
 fn counted(count: usize, what: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {what}{s}")
-}
-
-fn read(paths: &[PathBuf]) -> Result<Vec<(Arc<str>, String)>, ValidateError> {
-    let mut files = Vec::new();
-    for path in paths {
-        let all = match path.is_dir() {
-            true => folder(path)?,
-            false => vec![path.clone()],
-        };
-        for path in all {
-            let text = fs::read_to_string(&path).map_err(|why| ValidateError::Read {
-                path: path.clone(),
-                why,
-            })?;
-            files.push((Arc::from(path.display().to_string()), text));
-        }
-    }
-    Ok(files)
-}
-
-fn folder(path: &Path) -> Result<Vec<PathBuf>, ValidateError> {
-    let read = |why| ValidateError::Read {
-        path: path.to_path_buf(),
-        why,
-    };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(path).map_err(read)? {
-        let path = entry.map_err(read)?.path();
-        let is_yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
-        if is_yaml && path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    match files.is_empty() {
-        true => Err(ValidateError::Empty(path.to_path_buf())),
-        false => Ok(files),
-    }
-}
-
-/// The finding, the line that it is about, and a caret under its place.
-fn write_finding(text: &mut String, diagnostic: &Diagnostic, content: &str) {
-    const WIDEST: usize = 100;
-    // Writing to a String does not fail.
-    let _ = writeln!(text, "{diagnostic}");
-    let Some(position) = diagnostic.position else {
-        return;
-    };
-    let Some(line) = content.lines().nth(position.line.saturating_sub(1)) else {
-        return;
-    };
-    // Of a long line the part around the place.
-    let start = position.column.saturating_sub(WIDEST / 2);
-    let start = if line.chars().count() > WIDEST {
-        start
-    } else {
-        0
-    };
-    let part: String = line.chars().skip(start).take(WIDEST).collect();
-    let before = position.column.saturating_sub(1 + start);
-    let shown = |part: &str| escape(&part.replace('\t', " ")).into_owned();
-    let width = shown(&part.chars().take(before).collect::<String>());
-    let _ = writeln!(text, "  | {}", shown(&part));
-    let _ = writeln!(text, "  | {}^", " ".repeat(width.chars().count()));
 }

@@ -18,9 +18,10 @@ use crate::cli::Watch;
 use crate::context::host::HostNamespaces;
 use crate::outputs::alert::{Format, Style};
 use crate::outputs::stdout::Stdout;
+use crate::own_rules::OwnRules;
 use crate::policies::Policies;
 use crate::report::summary::Summary;
-use crate::rules::Source;
+use crate::rules::{RuleSet, Source};
 use crate::sources::k8s_audit::Batch;
 use crate::sources::k8s_audit::file::{AuditLog, LogError, LogOptions};
 use crate::sources::k8s_audit::webhook::{Config, PATH, Stats, TlsFiles, Webhook, WebhookError};
@@ -66,7 +67,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> WatchError {
 /// What a run came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Whether anything violates the policy.
+    /// Whether anything violates the policies, or a rule of the user's own has fired.
     pub violated: bool,
     /// Whether the run ended by itself: at the end of `--duration` or of the audit log.
     pub finite: bool,
@@ -76,8 +77,13 @@ pub struct Outcome {
 ///
 /// # Errors
 /// See [`WatchError`].
-pub async fn watch(options: &Watch, policies: Policies) -> Result<Outcome, WatchError> {
+pub async fn watch(
+    options: &Watch,
+    policies: Policies,
+    own: OwnRules,
+) -> Result<Outcome, WatchError> {
     let policies = Arc::new(policies);
+    eprint!("{}", own.blind(&sources(options)));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for Ctrl-C"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
     let format = match options.json {
@@ -85,9 +91,9 @@ pub async fn watch(options: &Watch, policies: Policies) -> Result<Outcome, Watch
         false => Format::Text,
     };
     let (stdout, writer) = Stdout::start(Style::new(format)).map_err(system("start a thread"))?;
-    let mut audit = Audit::start(options, &policies, stdout.clone()).await?;
-    let mut live = match options.syscalls || !audit.wanted {
-        true => Some(Live::start(options, &policies, stdout.clone())?),
+    let mut audit = Audit::start(options, &policies, &own, stdout.clone()).await?;
+    let mut live = match sources(options).contains(&Source::Syscall) {
+        true => Some(Live::start(options, &policies, &own, stdout.clone())?),
         false => None,
     };
     drop(stdout);
@@ -155,7 +161,7 @@ pub async fn watch(options: &Watch, policies: Policies) -> Result<Outcome, Watch
         ..
     } = audit;
     let of_pods = wanted.then(|| auditor.summary(stats.as_deref()));
-    let mut violated = auditor.any_denied();
+    let mut violated = auditor.found_any();
     drop(auditor);
     if let Some(live) = &mut live {
         live.agent.close();
@@ -163,7 +169,7 @@ pub async fn watch(options: &Watch, policies: Policies) -> Result<Outcome, Watch
     // Whatever became of the alerts, the summary has the result.
     let written = writer.finish();
     if let Some(live) = &live {
-        violated |= live.any_violates_all(&policies);
+        violated |= live.any_violates_all(&policies) || live.own_fired(&policies);
         eprint!("{}", live.summary(&policies));
     }
     if let Some(text) = of_pods {
@@ -184,10 +190,30 @@ pub async fn watch(options: &Watch, policies: Policies) -> Result<Outcome, Watch
     Ok(Outcome { violated, finite })
 }
 
+/// The sources that a run takes events from.
+fn sources(options: &Watch) -> Vec<Source> {
+    let audit = options.audit_log.is_some() || options.audit_listen.is_some();
+    let wanted = [
+        (Source::Syscall, options.syscalls || !audit),
+        (Source::K8sAudit, audit),
+    ];
+    let wanted = wanted.into_iter().filter(|(_, wanted)| *wanted);
+    wanted.map(|(source, _)| source).collect()
+}
+
+/// By what a run judges, in the words of a header.
+fn judged_by(policies: &Policies, own: &OwnRules) -> String {
+    let names = (!policies.each.is_empty()).then(|| format!("policy {}", policies.names()));
+    let parts: Vec<String> = names.into_iter().chain(own.describe()).collect();
+    parts.join(", ")
+}
+
 /// The live source: the kernel side and what judges its records.
 struct Live {
     kernel: KernelSide,
     agent: Agent,
+    /// The policies', then the user's own.
+    rules: Arc<RuleSet>,
     reader: Reader,
     started: Instant,
     last_look: Instant,
@@ -195,9 +221,16 @@ struct Live {
 }
 
 impl Live {
-    fn start(options: &Watch, policies: &Policies, stdout: Stdout) -> Result<Self, WatchError> {
+    fn start(
+        options: &Watch,
+        policies: &Policies,
+        own: &OwnRules,
+        stdout: Stdout,
+    ) -> Result<Self, WatchError> {
         let host = HostNamespaces::find().map_err(LoadError::HostNamespaces)?;
-        let rules = Arc::clone(&policies.rules);
+        let of_policies = RuleSet::clone(&policies.rules).into_rules();
+        let of_files = RuleSet::clone(&own.rules).into_rules();
+        let rules: Arc<RuleSet> = Arc::new(of_policies.chain(of_files).collect());
         let event_types = rules.event_types();
         let kernel_options = Options {
             btf: &options.btf,
@@ -208,7 +241,7 @@ impl Live {
         let counts = rules.count_by_source();
         let count = |source| counts.get(&source).copied().unwrap_or(0);
         let (of_calls, of_pods) = (count(Source::Syscall), count(Source::K8sAudit));
-        let mut agent = Agent::new(rules, options.all, host, stdout);
+        let mut agent = Agent::new(Arc::clone(&rules), options.all, host, stdout);
         // First the hooks, then the scan: a container that starts between the two is seen by both.
         let mut kernel =
             KernelSide::start(&host, kernel_options, |name| event_types.contains(name))?;
@@ -226,10 +259,10 @@ impl Live {
         let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.tracepoint).collect();
         // In one piece: alerts may come at the same time.
         let header = format!(
-            "falco-psp {}: policy {}, {of_calls} rules (syscall; {of_pods} about declared pods), \
+            "falco-psp {}: {}, {of_calls} rules (syscall; {of_pods} about declared pods), \
              kernel {}, hooks {}, {} containers found; watching{}",
             env!("CARGO_PKG_VERSION"),
-            policies.names(),
+            judged_by(policies, own),
             rustix::system::uname().release().to_string_lossy(),
             hooks.join(" "),
             running.len(),
@@ -244,6 +277,7 @@ impl Live {
         Ok(Self {
             kernel,
             agent,
+            rules,
             reader,
             started,
             last_look: Instant::now(),
@@ -293,10 +327,17 @@ impl Live {
         })
     }
 
+    /// Whether a rule of the user's own has fired.
+    fn own_fired(&self, policies: &Policies) -> bool {
+        let mut counts = self.agent.tally.counts();
+        counts.any(|(_, rule, _)| policies.policy_of(rule).is_none())
+    }
+
     fn summary(&self, policies: &Policies) -> String {
         Summary {
             elapsed: self.started.elapsed(),
             policies,
+            rules: &self.rules,
             tally: &self.agent.tally,
             containers: self.agent.containers().collect(),
             ledger: ledger::read(&self.kernel.ledger).unwrap_or_default(),
@@ -321,6 +362,7 @@ impl Audit {
     async fn start(
         options: &Watch,
         policies: &Arc<Policies>,
+        own: &OwnRules,
         stdout: Stdout,
     ) -> Result<Self, WatchError> {
         let (sender, batches) = mpsc::channel(QUEUE);
@@ -330,9 +372,9 @@ impl Audit {
             async move { drop(stopped.wait_for(|stopped| *stopped).await) }
         };
         let mut audit = Self {
-            auditor: Auditor::new(Arc::clone(policies), stdout, options.all),
+            auditor: Auditor::new(Arc::clone(policies), own, stdout, options.all),
             batches: None,
-            wanted: options.audit_log.is_some() || options.audit_listen.is_some(),
+            wanted: sources(options).contains(&Source::K8sAudit),
             stop,
             log: None,
             stats: None,
@@ -358,9 +400,9 @@ impl Audit {
                 None => "http",
             };
             eprintln!(
-                "falco-psp {}: policy {}, audit events are taken at {scheme}://{}{PATH}",
+                "falco-psp {}: {}, audit events are taken at {scheme}://{}{PATH}",
                 env!("CARGO_PKG_VERSION"),
-                policies.names(),
+                judged_by(policies, own),
                 webhook.local_addr()
             );
             tokio::spawn(webhook.serve(sender.clone(), until_stopped()));

@@ -196,7 +196,12 @@ impl Report {
     }
 
     /// The whole result as data. The version changes when a consumer has to.
-    pub fn document(&self, policies: &Policies, not_judged: NotJudged) -> Document {
+    pub fn document(
+        &self,
+        policies: &Policies,
+        rules_fired: BTreeMap<String, u64>,
+        not_judged: NotJudged,
+    ) -> Document {
         let workloads = self.workloads.iter().map(|(id, workload)| {
             let mut parts = id.splitn(3, '/').map(str::to_owned);
             let mut part = || parts.next().unwrap_or_default();
@@ -235,6 +240,7 @@ impl Report {
                 out_of_scope: self.count(Verdict::OutOfScope),
             },
             workloads: workloads.collect(),
+            rules_fired,
             not_judged,
         }
     }
@@ -247,6 +253,9 @@ pub struct Document {
     policies: Vec<String>,
     summary: DocumentSummary,
     workloads: Vec<DocumentWorkload>,
+    /// How often each rule of the user's own fired.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    rules_fired: BTreeMap<String, u64>,
     not_judged: NotJudged,
 }
 

@@ -11,7 +11,7 @@ use super::tally::Tally;
 use crate::agent::Fates;
 use crate::container::Container;
 use crate::policies::Policies;
-use crate::rules::escape;
+use crate::rules::{RuleSet, escape};
 use crate::sources::syscall::ledger::Counts;
 
 /// All that a summary tells.
@@ -20,6 +20,8 @@ pub struct Summary<'a> {
     pub elapsed: Duration,
     /// The policies whose rules judged.
     pub policies: &'a Policies,
+    /// These rules, then the user's own.
+    pub rules: &'a RuleSet,
     /// What they found.
     pub tally: &'a Tally,
     /// The containers that were seen.
@@ -57,6 +59,11 @@ impl Summary<'_> {
         }
         let watched = self.containers.len();
         let seconds = self.elapsed.as_secs_f64();
+        let what = match self.policies.each.len() {
+            0 => "fire a rule",
+            1 => "violate the policy",
+            _ => "violate a policy",
+        };
         match by_container.len() {
             0 => writeln!(
                 text,
@@ -64,7 +71,7 @@ impl Summary<'_> {
             )?,
             violating => writeln!(
                 text,
-                "{violating} of {watched} containers violate the policy (seen in {seconds:.0} s):"
+                "{violating} of {watched} containers {what} (seen in {seconds:.0} s):"
             )?,
         }
         for (id, counts) in by_container {
@@ -74,9 +81,11 @@ impl Summary<'_> {
                 None => writeln!(text, "  {}", escape(id))?,
             }
             for (index, count) in counts {
-                let rule = self.policies.rules.rules().get(index);
+                let rule = self.rules.rules().get(index);
                 let mut name = rule.map_or_else(String::new, |rule| {
-                    let control = rule.control().map(|control| control.name());
+                    let of_policy = self.policies.policy_of(index).is_some();
+                    let control = rule.control().filter(|_| of_policy);
+                    let control = control.map(|control| control.name());
                     control.unwrap_or(&rule.name).to_owned()
                 });
                 let policy = self.policies.policy_of(index);

@@ -16,6 +16,7 @@ mod compile;
 mod engine;
 mod evaluate;
 mod expand;
+mod files;
 mod glob;
 mod guard;
 mod items;
@@ -31,6 +32,7 @@ pub use engine::{Priority, Rule, RuleSet};
 
 pub use crate::fields::Source;
 pub use evaluate::Condition;
+pub use files::{ReadError, RulesFile, read_files};
 pub use guard::EventTypes;
 pub use load::{Parsed, ParsedRule, load, load_files, parse_file};
 pub use output::{Output, escape};

@@ -241,7 +241,7 @@ mod tests {
             assert_eq!(manifests.declared.len(), 1, "{kind}");
             assert_eq!(manifests.declared[0].workload, format!("n/{kind}/w"));
             let event = manifests.declared[0].event(1, 0).unwrap();
-            assert!(event.pod.host_pid, "{kind}");
+            assert!(event.pod.unwrap().host_pid, "{kind}");
         }
     }
 

@@ -170,3 +170,35 @@ fn a_program_that_is_in_no_file_and_ran_before_is_told_as_unknown() -> Result<()
     drop(container);
     Ok(())
 }
+
+#[test]
+fn rules_of_the_users_own_judge_beside_the_policy() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let rules = folder.path().join("own.yaml");
+    let text = "
+- rule: Identity looked at
+  desc: a program that the policy has nothing against, and a call that no policy is about
+  condition: evt.type in (execve, openat) and proc.args = print-ids and container.id != host
+  output: ids of %user.uid in %container.id
+  priority: NOTICE
+";
+    std::fs::write(&rules, text)?;
+    let bundle = Bundle::benign()?.program(workload()?, WORKLOAD, 0o755)?;
+    let container = Container::start(bundle.args(&[WORKLOAD, "sleep"]))?;
+    let agent = Agent::start(RESTRICTED, &["--rules", &rules.to_string_lossy()])?;
+    let output = container.exec(&[WORKLOAD, "print-ids"])?;
+    assert!(output.status.success(), "{output:?}");
+    let fired =
+        |alert: &Alert| alert.is_about(container.id()) && alert.field("proc.cmdline").is_none();
+    let seen = agent.wait_for(|alerts| alerts.iter().any(fired));
+    let ended = agent.stop()?;
+    let messages = &ended.messages;
+    assert!(seen, "{:#?}\n{messages}", ended.alerts);
+    let blind = "rule \"Identity looked at\": judged only in part: no event is of type openat";
+    assert!(messages.contains(blind), "{messages}");
+    assert!(messages.contains("    Identity looked at"), "{messages}");
+    Ok(())
+}

@@ -19,6 +19,8 @@ pub(super) enum Get {
     Each(for<'e> fn(&'e AuditEvent, &mut dyn FnMut(Value<'e>))),
     /// A text of the request.
     Text(for<'e> fn(&'e Request) -> &'e str),
+    /// By code of its own that needs the pod alone.
+    OfPod(for<'e> fn(&'e PodFacts, &mut dyn FnMut(Value<'e>))),
     /// A fact of the pod.
     Flag(fn(&PodFacts) -> bool),
     /// Facts of the pod.
@@ -34,27 +36,34 @@ pub(super) enum Get {
 impl Get {
     /// Gives the values that the field has in `event`.
     pub(super) fn extract<'e>(self, event: &'e AuditEvent, give: &mut dyn FnMut(Value<'e>)) {
-        let pod = &*event.pod;
-        match self {
-            Self::Each(each) => each(event, give),
-            Self::Text(get) => {
-                let text = get(&event.request);
+        let (request, pod) = (&event.request, event.pod.as_deref());
+        match (self, pod) {
+            (Self::Each(each), _) => each(event, give),
+            (Self::Text(get), _) => {
+                let text = get(request);
                 if !text.is_empty() {
                     give(text.into());
                 }
             }
-            Self::Flag(get) => give(get(pod).into()),
-            Self::Texts(get) => {
+            // The other fields are of pods.
+            (_, None) => {}
+            (Self::OfPod(get), Some(pod)) => get(pod, give),
+            (Self::Flag(get), Some(pod)) => give(get(pod).into()),
+            (Self::Texts(get), Some(pod)) => {
                 let texts = get(pod).iter();
                 texts.for_each(|text| give(text.as_str().into()));
             }
-            Self::Set(get) => {
+            (Self::Set(get), Some(pod)) => {
                 let texts = get(pod).iter();
                 texts.for_each(|text| give(text.as_str().into()));
             }
-            Self::Named(named) => {
+            (Self::Ints(get), Some(pod)) => {
+                let numbers = get(pod).iter();
+                numbers.for_each(|number| give((*number).into()));
+            }
+            (Self::Named(named), Some(_)) => {
                 // What a patch has made is in the answer.
-                let object = match event.request.verb.as_str() {
+                let object = match request.verb.as_str() {
                     "patch" => "/responseObject",
                     _ => "/requestObject",
                 };
@@ -63,10 +72,6 @@ impl Get {
                 {
                     named.of(&pod, &mut |text| give(text.into()));
                 }
-            }
-            Self::Ints(get) => {
-                let numbers = get(pod).iter();
-                numbers.for_each(|number| give((*number).into()));
             }
         }
     }
@@ -108,12 +113,8 @@ const fn ints(name: &'static str, help: &'static str, get: fn(&PodFacts) -> &[i6
     field(name, Kind::Int, help, Get::Ints(get)).list().ours()
 }
 
-fn paths<'e>(
-    event: &'e AuditEvent,
-    get: fn(&PodFacts) -> &[String],
-    give: &mut dyn FnMut(Value<'e>),
-) {
-    let paths = get(&event.pod).iter();
+fn paths<'e>(paths: &'e [String], give: &mut dyn FnMut(Value<'e>)) {
+    let paths = paths.iter();
     paths.for_each(|path| give(path_components(path).into()));
 }
 
@@ -187,8 +188,8 @@ pub(super) static FIELDS: &[Field] = &[
         "ka.pod.images.names",
         Kind::String,
         "the images' names in every form: with and without registry, tag and digest",
-        Get::Each(|event, give| {
-            let images = event.pod.images.iter();
+        Get::OfPod(|pod, give| {
+            let images = pod.images.iter();
             images.for_each(|image| {
                 Image::parse(image).for_each_name(|name| give(Value::Text(name)))
             });
@@ -206,7 +207,7 @@ pub(super) static FIELDS: &[Field] = &[
         "ka.pod.name",
         Kind::String,
         "the pod's name; what it is generated from and *, where it has none yet",
-        Get::Each(|event, give| give(event.pod.name.as_str().into())),
+        Get::OfPod(|pod, give| give(pod.name.as_str().into())),
     )
     .ours(),
     flag("ka.pod.host_pid", "hostPID", |pod| pod.host_pid),
@@ -234,7 +235,7 @@ pub(super) static FIELDS: &[Field] = &[
         "ka.pod.volumes.host_path.parts",
         Kind::String,
         "the host's paths, so that pmatch compares them as admission does",
-        Get::Each(|event, give| paths(event, |pod| &pod.volumes.host_paths, give)),
+        Get::OfPod(|pod, give| paths(&pod.volumes.host_paths, give)),
     )
     .list()
     .ours(),
@@ -242,7 +243,7 @@ pub(super) static FIELDS: &[Field] = &[
         "ka.pod.volumes.host_path.writable.parts",
         Kind::String,
         "the same for those that a container mounts writable",
-        Get::Each(|event, give| paths(event, |pod| &pod.volumes.writable_host_paths, give)),
+        Get::OfPod(|pod, give| paths(&pod.volumes.writable_host_paths, give)),
     )
     .list()
     .ours(),
@@ -260,8 +261,8 @@ pub(super) static FIELDS: &[Field] = &[
         "ka.pod.fs_group",
         Kind::Int,
         "fsGroup",
-        Get::Each(|event, give| {
-            if let Some(group) = event.pod.fs_group {
+        Get::OfPod(|pod, give| {
+            if let Some(group) = pod.fs_group {
                 give(group.into());
             }
         }),
@@ -351,10 +352,8 @@ pub(super) static FIELDS: &[Field] = &[
         "ka.pod.sysctls.parts",
         Kind::String,
         "the sysctls as paths that end in \"=\", so that pmatch compares patterns",
-        Get::Each(|event, give| {
-            event
-                .pod
-                .sysctls
+        Get::OfPod(|pod, give| {
+            pod.sysctls
                 .iter()
                 .for_each(|name| give(format!("/{}/=", name.replace('.', "/")).into()));
         }),
@@ -365,8 +364,8 @@ pub(super) static FIELDS: &[Field] = &[
         "ka.pod.sysctls.prefixes",
         Kind::String,
         "every beginning of the sysctls' names",
-        Get::Each(|event, give| {
-            for name in &event.pod.sysctls {
+        Get::OfPod(|pod, give| {
+            for name in &pod.sysctls {
                 let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
                 ends.for_each(|end| give(name[..end].into()));
             }
@@ -381,8 +380,8 @@ pub(super) static FIELDS: &[Field] = &[
         "ka.pod.runtime_class",
         Kind::String,
         "runtimeClassName",
-        Get::Each(|event, give| {
-            if let Some(class) = event.pod.runtime_class.as_deref() {
+        Get::OfPod(|pod, give| {
+            if let Some(class) = pod.runtime_class.as_deref() {
                 give(class.into());
             }
         }),
@@ -392,8 +391,8 @@ pub(super) static FIELDS: &[Field] = &[
         "ka.pod.seccomp",
         Kind::String,
         "the pod's profile",
-        Get::Each(|event, give| {
-            if let Some(profile) = event.pod.profiles.seccomp.as_deref() {
+        Get::OfPod(|pod, give| {
+            if let Some(profile) = pod.profiles.seccomp.as_deref() {
                 give(profile.into());
             }
         }),

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::Deserialize;
 
-use super::triage::{Reason, Triage, triage};
+use super::triage::{ObjectRef, Reason, Status, Triage, User, is_dry_run, triage};
 use crate::event::{AuditEvent, Request};
-use crate::pod::PodFacts;
+use crate::pod::{PodFacts, Text, or_default};
 
-/// Decodes an event, if it can be judged.
+/// Decodes an event, if policies can judge it.
 ///
 /// # Errors
 /// Why it cannot be judged, or need not be.
@@ -16,7 +17,6 @@ pub fn decode(json: Bytes, number: u64) -> Result<AuditEvent, Reason> {
         Triage::Judge(envelope) => envelope,
         Triage::Skip(reason) => return Err(reason),
     };
-    let is_dry_run = envelope.is_dry_run();
     let pod = envelope.object.into_pod()?;
     let facts = PodFacts::of(&pod);
     let target = &envelope.target;
@@ -24,10 +24,8 @@ pub fn decode(json: Bytes, number: u64) -> Result<AuditEvent, Reason> {
         "" => pods.to_owned(),
         target => target.to_owned(),
     };
-    let time = envelope.time.parse::<Timestamp>().ok();
-    let time = time.and_then(|time| u64::try_from(time.as_nanosecond()).ok());
     let request = Request {
-        dry_run: is_dry_run,
+        dry_run: is_dry_run(&envelope.uri),
         audit_id: envelope.audit_id.to_string(),
         stage: envelope.stage.to_string(),
         verb: envelope.verb.to_string(),
@@ -41,11 +39,66 @@ pub fn decode(json: Bytes, number: u64) -> Result<AuditEvent, Reason> {
     };
     Ok(AuditEvent {
         number,
-        time_ns: time.unwrap_or_default(),
+        time_ns: nanoseconds(envelope.time),
         request,
-        pod: facts.into(),
+        pod: Some(facts.into()),
         json,
     })
+}
+
+/// RFC 3339 to nanoseconds since the Unix epoch; 0 for what is no time after it.
+fn nanoseconds(time: &str) -> u64 {
+    let time = time.parse::<Timestamp>().ok();
+    let time = time.and_then(|time| u64::try_from(time.as_nanosecond()).ok());
+    time.unwrap_or_default()
+}
+
+/// Decodes any event, of which no pod is looked at: rules may ask for requests of every kind.
+///
+/// # Errors
+/// Why it is no audit event.
+pub fn decode_request(json: Bytes, number: u64) -> Result<AuditEvent, String> {
+    let head: Head<'_> = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
+    let target = head.object_ref;
+    let request = Request {
+        dry_run: is_dry_run(&head.request_uri),
+        audit_id: head.audit_id.to_string(),
+        stage: head.stage.to_string(),
+        verb: head.verb.to_string(),
+        uri: head.request_uri.to_string(),
+        user: head.user.username.to_string(),
+        code: head.response_status.and_then(|status| status.code),
+        resource: target.resource.to_string(),
+        subresource: target.subresource.to_string(),
+        namespace: target.namespace.to_string(),
+        name: target.name.to_string(),
+    };
+    Ok(AuditEvent {
+        number,
+        time_ns: nanoseconds(&head.stage_timestamp),
+        request,
+        pod: None,
+        json,
+    })
+}
+
+/// What every event has, whatever it is about.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct Head<'a> {
+    #[serde(rename = "auditID", default, deserialize_with = "or_default")]
+    audit_id: Text<'a>,
+    stage: Text<'a>,
+    verb: Text<'a>,
+    #[serde(rename = "requestURI", default, deserialize_with = "or_default")]
+    request_uri: Text<'a>,
+    #[serde(default, deserialize_with = "or_default")]
+    user: User<'a>,
+    #[serde(default, deserialize_with = "or_default")]
+    object_ref: ObjectRef<'a>,
+    response_status: Option<Status>,
+    #[serde(default, deserialize_with = "or_default")]
+    stage_timestamp: Text<'a>,
 }
 
 #[cfg(test)]

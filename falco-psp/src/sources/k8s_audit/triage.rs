@@ -121,17 +121,15 @@ fn no_pod(error: &serde_json::Error) -> Reason {
 /// Who asked.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct User<'a> {
+pub(super) struct User<'a> {
     #[serde(borrow)]
-    username: Text<'a>,
+    pub(super) username: Text<'a>,
 }
 
-impl Envelope<'_> {
-    /// Whether the request was only a trial.
-    pub fn is_dry_run(&self) -> bool {
-        let query = self.uri.split_once('?').map_or("", |(_, query)| query);
-        query.split('&').any(|pair| pair == "dryRun=All")
-    }
+/// Whether a request for `uri` was only a trial.
+pub(super) fn is_dry_run(uri: &str) -> bool {
+    let query = uri.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').any(|pair| pair == "dryRun=All")
 }
 
 fn user(raw: Option<&RawValue>) -> Text<'_> {
@@ -230,9 +228,10 @@ fn time_at_end(event: &str) -> Option<&str> {
     Some(text.split_once('"')?.0)
 }
 
+/// The answer's status.
 #[derive(Deserialize)]
-struct Status {
-    code: Option<i32>,
+pub(super) struct Status {
+    pub(super) code: Option<i32>,
 }
 
 /// What has been read of an event.

@@ -1,14 +1,16 @@
 //! `evt`: what happened.
 
+use std::sync::LazyLock;
+
 use falco_psp_common::capability;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{Field, Kind, errno};
+use super::{Field, Kind, Value, errno};
 use crate::event::{Activity, Event};
 
 /// The fields.
-pub(super) static FIELDS: [Field; 10] = [
+pub(super) static FIELDS: [Field; 16] = [
     Field::text(
         "evt.type",
         "what happened: the name of the system call, \"container\" for a container that was \
@@ -31,11 +33,43 @@ pub(super) static FIELDS: [Field; 10] = [
         Kind::String,
         "when it happened: local time with nanoseconds; among the fields of JSON output \
          nanoseconds since the Unix epoch",
-        |event, give| {
-            if let Some(text) = local_time(event) {
-                give(text.into());
-            }
-        },
+        |event, give| give_time(event, TimeZone::system(), "%H:%M:%S.%9f", give),
+    ),
+    Field::any(
+        "evt.time.s",
+        Kind::String,
+        "when it happened: local time without nanoseconds",
+        |event, give| give_time(event, TimeZone::system(), "%H:%M:%S", give),
+    ),
+    Field::any(
+        "evt.time.iso8601",
+        Kind::String,
+        "when it happened: 2019-06-27T00:06:56.540876032+0000, in UTC",
+        |event, give| give_time(event, TimeZone::UTC, "%Y-%m-%dT%H:%M:%S.%9f%z", give),
+    ),
+    Field::any(
+        "evt.datetime",
+        Kind::String,
+        "when it happened: local date and time with nanoseconds",
+        |event, give| give_time(event, TimeZone::system(), "%Y-%m-%d %H:%M:%S.%9f", give),
+    ),
+    Field::any(
+        "evt.datetime.s",
+        Kind::String,
+        "when it happened: local date and time without nanoseconds",
+        |event, give| give_time(event, TimeZone::system(), "%Y-%m-%d %H:%M:%S", give),
+    ),
+    Field::any(
+        "evt.source",
+        Kind::String,
+        "the source of the event: syscall or k8s_audit",
+        |event, give| give(event.source().name().into()),
+    ),
+    Field::any(
+        "evt.hostname",
+        Kind::String,
+        "the name of this machine",
+        |_, give| give(HOSTNAME.as_str().into()),
     ),
     Field::any(
         "evt.rawtime",
@@ -117,15 +151,19 @@ pub(super) static FIELDS: [Field; 10] = [
     .ours(),
 ];
 
-/// `HH:MM:SS.nnnnnnnnn` in local time.
-fn local_time(event: &Event) -> Option<String> {
-    let time = Timestamp::from_nanosecond(event.time_ns().into()).ok()?;
-    let time = TimeZone::system().to_datetime(time);
-    Some(format!(
-        "{:02}:{:02}:{:02}.{:09}",
-        time.hour(),
-        time.minute(),
-        time.second(),
-        time.subsec_nanosecond()
-    ))
+/// The event's time in a zone and form of `strftime`.
+fn give_time<'e>(event: &'e Event, zone: TimeZone, form: &str, give: &mut dyn FnMut(Value<'e>)) {
+    if let Ok(time) = Timestamp::from_nanosecond(event.time_ns().into()) {
+        give(
+            time.to_zoned_datetime(zone)
+                .strftime(form)
+                .to_string()
+                .into(),
+        );
+    }
 }
+
+static HOSTNAME: LazyLock<String> = LazyLock::new(|| {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
+});

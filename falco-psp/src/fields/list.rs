@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Argument, Field, Kind, Source, all};
+use super::{Argument, Field, Kind, Source, all, lookup};
 use crate::diagnostic::nearest;
 
 /// The widest line.
@@ -16,6 +16,11 @@ const WIDTH: usize = 80;
 pub fn select(source: Option<Source>, names: &[String]) -> Result<Vec<&'static Field>, String> {
     for name in names {
         if !all().any(|field| is_named(field, name)) {
+            if lookup(name, None).is_ok_and(|reference| reference.field.is_unseen()) {
+                return Err(format!(
+                    "{name} is a field of Falco that falco-psp does not observe"
+                ));
+            }
             let near = nearest(name, all().map(|field| field.name));
             let help = near.map(|near| format!("; did you mean \"{near}\"?"));
             let help = help.unwrap_or_default();
@@ -55,7 +60,7 @@ impl Field {
     /// What stands in brackets after the name.
     fn argument_words(&self) -> String {
         match self.argument {
-            Argument::None => String::new(),
+            Argument::None | Argument::Any => String::new(),
             Argument::OneOf(known) => format!("[{}]", known.join("|")),
             Argument::Pointer => "[/json/pointer]".to_owned(),
             Argument::Index => "[index]?".to_owned(),

@@ -16,6 +16,7 @@ pub mod list;
 mod proc;
 mod source;
 mod thread;
+mod unseen;
 mod user;
 
 pub use source::Source;
@@ -109,6 +110,8 @@ pub enum Argument {
     Index,
     /// It needs a text: `ka.uri.param[limit]`.
     Key,
+    /// It may have one of whatever form.
+    Any,
 }
 
 /// Gives the values that a field has in an event, in order: none, one, or for a list field any
@@ -125,6 +128,8 @@ enum Extract {
     AuditPart(for<'e> fn(&'e AuditEvent, &str, &mut dyn FnMut(Value<'e>))),
     /// The same for both.
     Any(for<'e> fn(&'e Event, &mut dyn FnMut(Value<'e>))),
+    /// Not at all.
+    Unseen,
 }
 
 /// A field.
@@ -182,12 +187,17 @@ impl Field {
     /// Whether events of `source` can have it.
     pub fn is_of(&self, source: Source) -> bool {
         match self.extract {
-            Extract::Syscall(_) => source == Source::Syscall,
+            Extract::Syscall(_) | Extract::Unseen => source == Source::Syscall,
             Extract::Audit(_) | Extract::AuditPart(_) | Extract::Plugin(_) => {
                 source == Source::K8sAudit
             }
             Extract::Any(_) => true,
         }
+    }
+
+    /// Whether it is a field of Falco's that no source of ours gives.
+    pub fn is_unseen(&self) -> bool {
+        matches!(self.extract, Extract::Unseen)
     }
 
     const fn ours(mut self) -> Self {
@@ -223,10 +233,13 @@ static CLASSES: [&[Field]; 13] = [
     &jevt::FIELDS,
 ];
 
-static BY_NAME: LazyLock<HashMap<&'static str, &'static Field>> =
-    LazyLock::new(|| all().map(|field| (field.name, field)).collect());
+static BY_NAME: LazyLock<HashMap<&'static str, &'static Field>> = LazyLock::new(|| {
+    // A field that is given in part is found first.
+    let known = unseen::FIELDS.iter().chain(all());
+    known.map(|field| (field.name, field)).collect()
+});
 
-/// All fields, class by class.
+/// All fields that some source gives, class by class.
 pub fn all() -> impl Iterator<Item = &'static Field> {
     CLASSES.into_iter().flatten()
 }
@@ -261,8 +274,8 @@ impl Reference {
             }
             (Extract::Any(extract), event) => extract(event, give),
             (Extract::Syscall(_), Event::Audit(_))
-            | (Extract::Audit(_) | Extract::AuditPart(_) | Extract::Plugin(_), Event::Syscall(_)) =>
-                {}
+            | (Extract::Audit(_) | Extract::AuditPart(_) | Extract::Plugin(_), Event::Syscall(_))
+            | (Extract::Unseen, _) => {}
         }
     }
 }
@@ -295,6 +308,16 @@ pub fn lookup(name: &str, argument: Option<&str>) -> Result<Reference, LookupErr
         None => return Err(LookupError::Unknown(nearest_field(name))),
     };
     let wrong = |message| Err(LookupError::Argument(message));
+    let field = match (field.argument, argument) {
+        // What else Falco has there.
+        (Argument::OneOf(known), Some(given)) if !known.contains(&given) => {
+            let mut others = unseen::FIELDS.iter();
+            others
+                .find(|other| other.name == field.name)
+                .unwrap_or(field)
+        }
+        _ => field,
+    };
     match (field.argument, argument) {
         (Argument::None, Some(_)) => wrong(format!("{} takes no argument", field.name)),
         (Argument::Key, None) => wrong(format!("{} needs an argument in brackets", field.name)),
@@ -328,7 +351,7 @@ pub fn lookup(name: &str, argument: Option<&str>) -> Result<Reference, LookupErr
 }
 
 fn nearest_field(name: &str) -> Option<&'static str> {
-    nearest(name, all().map(|field| field.name))
+    nearest(name, BY_NAME.keys().copied())
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ fn values_are_of_the_declared_kind() {
     ] {
         for field in all() {
             let argument = match field.argument {
-                Argument::None => None,
+                Argument::None | Argument::Any => None,
                 Argument::OneOf(known) => known.first().copied(),
                 Argument::Pointer => Some("/kind"),
                 Argument::Key => Some("x"),
@@ -105,7 +105,7 @@ fn arguments_may_be_written_with_a_dot() {
         LookupError::Unknown(None)
     );
     assert!(matches!(
-        lookup("evt.arg", Some("x")),
+        lookup("ka.uri.param", None),
         Err(LookupError::Argument(_))
     ));
     assert!(matches!(
@@ -251,4 +251,43 @@ fn images_have_all_their_names() {
     assert_eq!(names("a:@"), ["a"]);
     assert_eq!(names("a:@b"), ["a", "a@b"]);
     assert!(names("").is_empty());
+}
+
+#[test]
+fn times_in_every_form() {
+    let mut event = event(Activity::Exec);
+    event.time_ns = 1_561_594_016_540_876_032;
+    assert_eq!(
+        values("evt.time.iso8601", &event),
+        ["2019-06-27T00:06:56.540876032+0000"]
+    );
+    let [datetime] = values("evt.datetime", &event).try_into().unwrap();
+    let [date, time] = datetime.split(' ').collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(values("evt.time", &event), [time]);
+    let seconds = time.strip_suffix(".540876032").unwrap();
+    assert_eq!(values("evt.time.s", &event), [seconds]);
+    assert_eq!(
+        values("evt.datetime.s", &event),
+        [format!("{date} {seconds}")]
+    );
+    assert_eq!(values("evt.source", &event), ["syscall"]);
+}
+
+#[test]
+fn what_falco_has_and_no_source_gives_is_known() {
+    for (name, argument) in [
+        ("fd.name", None),
+        ("proc.aname", Some("2")),
+        ("evt.arg", Some("flags")),
+        ("evt.arg", Some("0")),
+    ] {
+        assert!(lookup(name, argument).unwrap().field.is_unseen(), "{name}");
+    }
+    assert!(lookup("evt.arg.flags", None).unwrap().field.is_unseen());
+    assert!(!lookup("evt.arg.dir", None).unwrap().field.is_unseen());
+    // None of them is one that a source gives.
+    for field in unseen::FIELDS {
+        let known = all().any(|other| other.name == field.name && other.name != "evt.arg");
+        assert!(!known, "{}", field.name);
+    }
 }

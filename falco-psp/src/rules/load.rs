@@ -10,7 +10,7 @@ mod exceptions;
 mod parsed;
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use self::collected::{Collected, lists};
@@ -26,7 +26,7 @@ use super::output::Output;
 use super::parse::parse_numbered;
 use super::text::{File, Problem, Text, Texts};
 use crate::diagnostic::Diagnostic;
-use crate::fields::Source;
+use crate::fields::{Reference, Source};
 use crate::yaml;
 
 /// Findings that are told; who has more, mends these first.
@@ -373,6 +373,22 @@ impl Loader<'_> {
         }
         self.report_all(&problems);
         let (condition, output) = (condition?, output?);
+        if let Some(names) = unseen(|mut give| condition.for_each_field(&mut give)) {
+            let message = format!(
+                "the rule \"{}\" is skipped: falco-psp does not observe {names}",
+                item.name
+            );
+            self.warn(item.place, message);
+            return None;
+        }
+        if let Some(names) = unseen(|mut give| output.for_each_field(&mut give)) {
+            let message = format!(
+                "the output of the rule \"{}\" has <NA> for what falco-psp does not observe: \
+                 {names}",
+                item.name
+            );
+            self.warn(item.place, message);
+        }
         let event_types = EventTypes::of(&condition);
         match &event_types {
             EventTypes::Only(types) if types.is_empty() => {
@@ -418,6 +434,18 @@ impl Loader<'_> {
             errors.into_iter().map(problem).collect()
         })
     }
+}
+
+/// The names of the fields that no source gives, of those that `each` gives; `None` if there are
+/// none.
+fn unseen(each: impl Fn(&mut dyn FnMut(&Reference))) -> Option<String> {
+    let mut names = BTreeSet::new();
+    each(&mut |reference| {
+        if reference.field.is_unseen() {
+            names.insert(reference.field.name);
+        }
+    });
+    (!names.is_empty()).then(|| Vec::from_iter(names).join(", "))
 }
 
 /// The macro with which a condition begins, if all of the condition has to be true with it.

@@ -354,8 +354,8 @@ fn wrong_values_do_not_load() {
             "evt.arg needs an argument, one of: dev dir type",
         ),
         (
-            "evt.arg.flags exists",
-            "evt.arg has no argument \"flags\", only: dev dir type",
+            "evt.arg exists",
+            "evt.arg needs an argument, one of: dev dir type",
         ),
     ] {
         let errors = errors(&file(condition));

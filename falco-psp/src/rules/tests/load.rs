@@ -309,3 +309,41 @@ fn huge_files_load_or_are_refused_in_time() {
     doubling += &rule(0, "evt.type = execve and m59");
     assert!(errors(&doubling)[0].contains("too large when its macros are filled in"));
 }
+
+#[test]
+fn rules_that_need_what_nobody_sees_are_named_and_not_judged() {
+    let text = "
+- macro: etc
+  condition: fd.name startswith /etc and evt.arg.flags contains O_CREAT
+- rule: written
+  desc: d
+  condition: evt.type = openat and etc
+  output: o
+  priority: INFO
+- rule: negated
+  desc: would fire for every event if it were judged
+  condition: not proc.pname in (sshd)
+  output: o
+  priority: INFO
+- rule: shown
+  desc: d
+  condition: evt.type = execve and proc.name = sh
+  output: '%proc.pname %user.name %proc.name'
+  priority: INFO
+";
+    let (rules, warnings) = try_load(text).unwrap();
+    let names: Vec<_> = rules.rules().iter().map(|rule| &*rule.name).collect();
+    assert_eq!(names, ["shown"]);
+    let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    for words in [
+        "the rule \"written\" is skipped: falco-psp does not observe evt.arg, fd.name",
+        "the rule \"negated\" is skipped: falco-psp does not observe proc.pname",
+        "the output of the rule \"shown\" has <NA> for what falco-psp does not observe: \
+         proc.pname, user.name",
+    ] {
+        assert!(told.iter().any(|told| told.contains(words)), "{told:?}");
+    }
+    // Their types are known all the same.
+    let wrong = text.replace("fd.name startswith /etc", "fd.num = three");
+    assert!(try_load(&wrong).is_err());
+}

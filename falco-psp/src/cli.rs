@@ -75,6 +75,22 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tells why rules fire for an event, or do not
+    Explain {
+        /// The policy whose rules are asked
+        #[arg(long, value_name = "FILE", required_unless_present = "rules")]
+        psp: Vec<PathBuf>,
+        /// Rules files or folders whose rules are asked
+        #[arg(short, long, value_name = "FILE")]
+        rules: Vec<PathBuf>,
+        /// The event, as JSON: a Kubernetes audit event, or an alert (--json) of falco-psp or
+        /// Falco; - is standard input
+        #[arg(long, value_name = "FILE")]
+        event: PathBuf,
+        /// Only the rule of this name
+        #[arg(long, value_name = "NAME")]
+        rule: Option<String>,
+    },
     /// Lists the fields that rules can ask for
     Fields {
         /// Only those of events of this source

@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::{Map, Value as Json};
 
 use crate::container::Container;
+use crate::fields::Source;
 use crate::pod::PodFacts;
 
 /// One event, as a rule of its source judges it.
@@ -17,6 +19,8 @@ pub enum Event {
     Syscall(SyscallEvent),
     /// What was asked of the API server.
     Audit(AuditEvent),
+    /// One of the two as an alert told of it.
+    Told(ToldEvent),
 }
 
 impl Event {
@@ -25,6 +29,7 @@ impl Event {
         match self {
             Self::Syscall(event) => event.number,
             Self::Audit(event) => event.number,
+            Self::Told(_) => 1,
         }
     }
 
@@ -33,6 +38,18 @@ impl Event {
         match self {
             Self::Syscall(event) => event.time_ns,
             Self::Audit(event) => event.time_ns,
+            Self::Told(event) => event.time_ns,
+        }
+    }
+}
+
+impl Event {
+    /// Falco's `evt.type`, which events of the syscall source have.
+    pub fn event_type(&self) -> Option<&str> {
+        match self {
+            Self::Syscall(event) => Some(event.activity.event_type()),
+            Self::Audit(_) => None,
+            Self::Told(event) => event.fields.get("evt.type")?.as_str(),
         }
     }
 }
@@ -47,6 +64,24 @@ impl From<AuditEvent> for Event {
     fn from(event: AuditEvent) -> Self {
         Self::Audit(event)
     }
+}
+
+impl From<ToldEvent> for Event {
+    fn from(event: ToldEvent) -> Self {
+        Self::Told(event)
+    }
+}
+
+/// An event of which only some fields are known: those that the JSON of an alert has, ours or
+/// Falco's.
+#[derive(Clone, Debug)]
+pub struct ToldEvent {
+    /// Where the event came from.
+    pub source: Source,
+    /// When it happened: nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// The values of fields, by name with argument, as in `output_fields`.
+    pub fields: Map<String, Json>,
 }
 
 /// One event of the Kubernetes audit source: a request that the API server has answered.

@@ -16,6 +16,7 @@ pub mod declared;
 pub mod diagnostic;
 pub mod doctor;
 pub mod event;
+pub mod explain;
 pub mod fields;
 pub mod outputs;
 pub mod own_rules;

@@ -12,7 +12,7 @@ use falco_psp::fields::{Source, list};
 use falco_psp::outputs::alert::Format;
 use falco_psp::own_rules::{OwnRules, OwnRulesError};
 use falco_psp::policies::{self, Limits, Policies, PolicyError};
-use falco_psp::{check, doctor, validate, watch};
+use falco_psp::{check, doctor, explain, validate, watch};
 use tracing::level_filters::LevelFilter;
 
 /// Violations were found.
@@ -100,6 +100,19 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 true => 0,
                 false => ERROR,
             }))
+        }
+        Some(Command::Explain {
+            psp,
+            rules,
+            event,
+            rule,
+        }) => {
+            let policies = load(&psp, &Limits::default())?;
+            let own = load_rules(&rules)?;
+            let given = explain::read(&event)?;
+            let rules = own.after(&policies.rules);
+            print(&explain::explain(&rules, &given, rule.as_deref())?)?;
+            Ok(ExitCode::SUCCESS)
         }
         Some(Command::Fields {
             source,

@@ -62,6 +62,12 @@ impl OwnRules {
         }
     }
 
+    /// The rules of policies, then these.
+    pub fn after(&self, policies: &RuleSet) -> RuleSet {
+        let own = RuleSet::clone(&self.rules).into_rules();
+        policies.clone().into_rules().chain(own).collect()
+    }
+
     /// In the words of a header: `3 rules of 1 file`; `None` if there are none.
     pub fn describe(&self) -> Option<String> {
         let s = |count| if count == 1 { "" } else { "s" };

@@ -228,9 +228,7 @@ impl Live {
         stdout: Stdout,
     ) -> Result<Self, WatchError> {
         let host = HostNamespaces::find().map_err(LoadError::HostNamespaces)?;
-        let of_policies = RuleSet::clone(&policies.rules).into_rules();
-        let of_files = RuleSet::clone(&own.rules).into_rules();
-        let rules: Arc<RuleSet> = Arc::new(of_policies.chain(of_files).collect());
+        let rules = Arc::new(own.after(&policies.rules));
         let event_types = rules.event_types();
         let kernel_options = Options {
             btf: &options.btf,

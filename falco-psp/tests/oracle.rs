@@ -170,6 +170,8 @@ proptest! {
         for event in EVENTS.iter() {
             let compiled = rules.matching(event).next().is_some();
             prop_assert_eq!(compiled, naive::holds(&tree, event), "{} {:?}", condition, event);
+            let explained = rules.rules()[0].explain(event)[0].holds;
+            prop_assert_eq!(explained, Some(compiled), "{} {:?}", condition, event);
         }
     }
 }

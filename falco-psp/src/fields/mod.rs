@@ -16,6 +16,7 @@ pub mod list;
 mod proc;
 mod source;
 mod thread;
+mod told;
 mod unseen;
 mod user;
 
@@ -262,6 +263,7 @@ impl Reference {
     pub(crate) fn extract_to<'e>(&self, event: &'e Event, give: &mut dyn FnMut(Value<'e>)) {
         let argument = self.argument.as_deref();
         match (self.field.extract, event) {
+            (_, Event::Told(event)) => told::extract(self.field, argument, event, give),
             (Extract::Syscall(extract), Event::Syscall(event)) => {
                 extract(event, argument, give);
             }
@@ -275,7 +277,7 @@ impl Reference {
             (Extract::Any(extract), event) => extract(event, give),
             (Extract::Syscall(_), Event::Audit(_))
             | (Extract::Audit(_) | Extract::AuditPart(_) | Extract::Plugin(_), Event::Syscall(_))
-            | (Extract::Unseen, _) => {}
+            | (Extract::Unseen, Event::Syscall(_) | Event::Audit(_)) => {}
         }
     }
 }

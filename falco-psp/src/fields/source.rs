@@ -44,6 +44,7 @@ impl Event {
         match self {
             Self::Syscall(_) => Source::Syscall,
             Self::Audit(_) => Source::K8sAudit,
+            Self::Told(event) => event.source,
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::ast::Expr;
 use super::evaluate::Condition;
 use super::guard::EventTypes;
 use super::output::Output;
@@ -92,6 +94,8 @@ pub struct Rule {
     pub source: Source,
     /// When it fires.
     pub condition: Condition,
+    /// The same as text has it, with macros filled in.
+    pub(super) syntax: Arc<Expr>,
     /// Text of the macro with which the condition begins, if all of it has to be true with it.
     /// Rules with the same one share its verdict on an event.
     pub guard: Option<Box<str>>,
@@ -199,17 +203,17 @@ impl RuleSet {
     /// Falco's default is to stop at the first one. Here a rule must not hide another: each is
     /// about another control.
     pub fn matching<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = (usize, &'a Rule)> {
-        let candidates = match event {
-            Event::Syscall(event) => {
-                let by_type = self.by_type.get(event.activity.event_type());
+        let is_call = event.source() == Source::Syscall;
+        let candidates = match is_call {
+            true => {
+                let by_type = event.event_type().and_then(|name| self.by_type.get(name));
                 by_type.unwrap_or(&self.by_other_type)
             }
-            Event::Audit(_) => &self.audit,
+            false => &self.audit,
         };
         let rules = candidates
             .iter()
             .filter_map(|&index| Some((index, self.rules.get(index)?)));
-        let is_call = matches!(event, Event::Syscall(_));
         let mut known = Guards::default();
         rules.filter(
             move |(index, rule)| match (self.guards.get(*index), self.rest.get(*index)) {

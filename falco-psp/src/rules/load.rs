@@ -322,6 +322,7 @@ impl Loader<'_> {
         let mut problems = Vec::new();
         let mut condition = None;
         let mut guard = None;
+        let mut syntax = None;
         for exception in item.exceptions.iter().filter(|e| e.fields.is_none()) {
             let message = format!("the exception \"{}\" needs \"fields\"", exception.name);
             self.error(exception.place, message);
@@ -351,6 +352,7 @@ impl Loader<'_> {
                     Ok(compiled) => {
                         condition = Some(compiled);
                         guard = leading_macro(&expr).map(|expr| expr.to_string().into());
+                        syntax = Some(expr.into());
                     }
                     Err(found) => problems.extend(found),
                 }
@@ -372,7 +374,7 @@ impl Loader<'_> {
             return None;
         }
         self.report_all(&problems);
-        let (condition, output) = (condition?, output?);
+        let (condition, syntax, output) = (condition?, syntax?, output?);
         if let Some(names) = unseen(|mut give| condition.for_each_field(&mut give)) {
             let message = format!(
                 "the rule \"{}\" is skipped: falco-psp does not observe {names}",
@@ -411,6 +413,7 @@ impl Loader<'_> {
             tags: item.tags,
             source,
             condition,
+            syntax,
             guard,
             output,
             event_types,

@@ -16,6 +16,7 @@ mod compile;
 mod engine;
 mod evaluate;
 mod expand;
+mod explain;
 mod files;
 mod glob;
 mod guard;
@@ -32,6 +33,7 @@ pub use engine::{Priority, Rule, RuleSet};
 
 pub use crate::fields::Source;
 pub use evaluate::Condition;
+pub use explain::Part;
 pub use files::{ReadError, RulesFile, read_files};
 pub use guard::EventTypes;
 pub use load::{Parsed, ParsedRule, load, load_files, parse_file};

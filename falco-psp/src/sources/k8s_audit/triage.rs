@@ -59,6 +59,20 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// For people.
+    pub fn words(&self) -> String {
+        match self {
+            Self::NotPod => "it is about something else than pods".to_owned(),
+            Self::Subresource => "it is about a part of a pod that no policy governs".to_owned(),
+            Self::Verb => "it only reads, or deletes".to_owned(),
+            Self::Stage => "the API server had not answered yet".to_owned(),
+            Self::Refused { code, .. } => format!("the API server refused it with {code}"),
+            Self::NoObject { .. } => "it lacks the object".to_owned(),
+            Self::RawPatch => "it has the patch, not what came of it".to_owned(),
+            Self::Malformed(why) => why.clone(),
+        }
+    }
+
     /// Whether a pod may have been missed, so that the user has to be told.
     pub fn is_blind(&self) -> bool {
         matches!(

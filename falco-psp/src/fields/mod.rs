@@ -254,6 +254,19 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// Whether it is the same field with the same argument.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.field.name == other.field.name && self.argument == other.argument
+    }
+
+    /// Whether it takes long to find: in the event's JSON.
+    pub(crate) fn is_slow(&self) -> bool {
+        matches!(
+            self.field.extract,
+            Extract::Plugin(_) | Extract::AuditPart(_) | Extract::Audit(ka::Get::Named(_))
+        )
+    }
+
     /// Gives the values that the field has in `event`, in order.
     pub fn extract<'e>(&self, event: &'e Event, mut give: impl FnMut(Value<'e>)) {
         self.extract_to(event, &mut give);

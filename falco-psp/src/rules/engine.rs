@@ -11,6 +11,7 @@ use super::ast::Expr;
 use super::evaluate::Condition;
 use super::guard::EventTypes;
 use super::output::Output;
+use super::prepare::{PreparedSet, Verdicts};
 use crate::control::Control;
 use crate::event::Event;
 use crate::fields::Source;
@@ -133,26 +134,8 @@ pub struct RuleSet {
     by_type: HashMap<Box<str>, Box<[usize]>, FixedState>,
     /// The rules that can fire for every other type.
     by_other_type: Box<[usize]>,
-    /// What is left to ask when a rule was found by the event's type.
-    rest: Box<[Condition]>,
-    /// The number of each rule's guard; the same for rules with the same guard.
-    guards: Box<[Option<usize>]>,
-}
-
-/// The verdicts on the guards for one event, as far as they are known.
-#[derive(Default)]
-struct Guards(Vec<Option<bool>>);
-
-impl Guards {
-    fn holds(&mut self, guard: usize, rule: &Rule, event: &Event) -> bool {
-        if self.0.len() <= guard {
-            self.0.resize(guard + 1, None);
-        }
-        match self.0.get_mut(guard) {
-            Some(known) => *known.get_or_insert_with(|| rule.condition.begins(event)),
-            None => rule.condition.begins(event),
-        }
-    }
+    /// What is asked when a rule was found so.
+    prepared: PreparedSet,
 }
 
 impl FromIterator<Rule> for RuleSet {
@@ -176,22 +159,13 @@ impl FromIterator<Rule> for RuleSet {
             .collect();
         let by_other_type = that(&|types| matches!(types, EventTypes::AllBut(_)));
         let audit = of_source(Source::K8sAudit, &|_| true);
-        let rest = rules.iter().map(|rule| rule.condition.without_type());
-        let rest = rest.collect();
-        let mut known: HashMap<(Source, &str), usize> = HashMap::new();
-        let guards = rules.iter().map(|rule| {
-            let guard = (rule.source, rule.guard.as_deref()?);
-            let next = known.len();
-            Some(*known.entry(guard).or_insert(next))
-        });
-        let guards = guards.collect();
+        let prepared = PreparedSet::new(&rules);
         Self {
             rules,
             audit,
             by_type,
             by_other_type,
-            rest,
-            guards,
+            prepared,
         }
     }
 }
@@ -211,19 +185,11 @@ impl RuleSet {
             }
             false => &self.audit,
         };
-        let rules = candidates
-            .iter()
-            .filter_map(|&index| Some((index, self.rules.get(index)?)));
-        let mut known = Guards::default();
-        rules.filter(
-            move |(index, rule)| match (self.guards.get(*index), self.rest.get(*index)) {
-                (Some(Some(guard)), _) => {
-                    known.holds(*guard, rule, event) && rule.condition.goes_on(event)
-                }
-                (_, Some(rest)) if is_call => rest.matches(event),
-                _ => rule.condition.matches(event),
-            },
-        )
+        let mut verdicts = Verdicts::default();
+        candidates.iter().filter_map(move |&index| {
+            let fires = self.prepared.matches(index, event, &mut verdicts);
+            fires.then_some((index, self.rules.get(index)?))
+        })
     }
 
     /// Whether some of the rules in `range` looks at `event` further than at the macro with which

@@ -75,6 +75,8 @@ pub(super) enum Test {
     Every(Set),
     /// One of the values compares so with a set.
     Some(Set),
+    /// One of the values does not.
+    Outside(Set),
     /// So many of these are true of a value.
     Several(Quantifier, Box<[Test]>),
     /// The values are related so to those of another field.
@@ -213,35 +215,11 @@ impl Condition {
         }
     }
 
-    /// The condition without the parts of its conjunction that only ask for the event's type.
-    pub(super) fn without_type(&self) -> Self {
-        let asks_for_type = |part: &Self| match part {
-            Self::Test(test) => test.asks_for_type(),
-            _ => false,
-        };
-        match self {
-            Self::And(parts) => {
-                let kept = parts.iter().filter(|part| !asks_for_type(part));
-                Self::And(kept.cloned().collect())
-            }
-            other if asks_for_type(other) => Self::And(Box::default()),
-            other => other.clone(),
-        }
-    }
-
     /// Whether the first part of a conjunction is true.
     pub(super) fn begins(&self, event: &Event) -> bool {
         match self {
             Self::And(parts) => parts.first().is_none_or(|part| part.matches(event)),
             other => other.matches(event),
-        }
-    }
-
-    /// Whether the other parts of a conjunction are true.
-    pub(super) fn goes_on(&self, event: &Event) -> bool {
-        match self {
-            Self::And(parts) => parts.iter().skip(1).all(|part| part.matches(event)),
-            _ => true,
         }
     }
 
@@ -274,7 +252,7 @@ impl Condition {
 
 impl FieldTest {
     /// Whether it is true for events of certain types, whatever else is in them.
-    fn asks_for_type(&self) -> bool {
+    pub(super) fn asks_for_type(&self) -> bool {
         let field = self.left.field();
         field.is_some_and(|reference| reference.field.name == "evt.type")
             && matches!(
@@ -286,29 +264,39 @@ impl FieldTest {
     }
 
     fn matches(&self, event: &Event) -> bool {
-        let (mut any, mut every) = (false, true);
-        let mut count = 0_usize;
-        let mut others = Vec::new();
-        if let Test::Other(_, right) = &self.test {
-            right.extract(event, &mut |value| others.push(value));
-            if others.is_empty() {
-                return false;
+        match &self.test {
+            Test::Other(relation, right) => self.is_related(*relation, right, event),
+            Test::Every(set) => {
+                let (mut some, mut every) = (false, true);
+                self.left.extract(event, &mut |value| {
+                    some = true;
+                    every = every && set.contains(&value);
+                });
+                some && every
+            }
+            test => {
+                let mut any = false;
+                self.left
+                    .extract(event, &mut |value| any = any || test.holds(&value));
+                any
             }
         }
+    }
+
+    fn is_related(&self, relation: Relation, right: &Operand, event: &Event) -> bool {
+        let mut others = Vec::new();
+        right.extract(event, &mut |value| others.push(value));
+        let (mut some, mut every, mut count) = (false, true, 0_usize);
         self.left.extract(event, &mut |value| {
-            let holds = match &self.test {
-                Test::Other(relation, _) => relation.holds(&value, &others),
-                test => test.holds(&value),
-            };
-            any |= holds;
+            let holds = relation.holds(&value, &others);
+            some |= holds;
             every &= holds;
             count += 1;
         });
-        match self.test {
-            Test::Every(_) | Test::Other(Relation::Among(ListOperator::In), _) => {
-                count > 0 && every
-            }
-            _ => any,
+        match relation {
+            _ if others.is_empty() => false,
+            Relation::Among(ListOperator::In) => count > 0 && every,
+            _ => some,
         }
     }
 }
@@ -336,6 +324,7 @@ impl Test {
             },
             (Self::Text(test), Value::Text(value)) => test.holds(value),
             (Self::Every(set) | Self::Some(set), value) => set.contains(value),
+            (Self::Outside(set), value) => !set.contains(value),
             (Self::Several(quantifier, tests), value) => {
                 let mut holding = tests.iter().filter(|test| test.holds(value));
                 match quantifier {

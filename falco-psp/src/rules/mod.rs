@@ -25,6 +25,7 @@ mod load;
 mod operand;
 mod output;
 mod parse;
+mod prepare;
 mod print;
 mod text;
 mod values;

@@ -127,7 +127,16 @@ impl Operand {
     }
 
     /// Gives its values in an event.
+    #[inline]
     pub(super) fn extract<'e>(&self, event: &'e Event, give: &mut dyn FnMut(Value<'e>)) {
+        match self {
+            // Nearly all are.
+            Self::Field(reference) => reference.extract_to(event, give),
+            made => made.make(event, give),
+        }
+    }
+
+    fn make<'e>(&self, event: &'e Event, give: &mut dyn FnMut(Value<'e>)) {
         match self {
             Self::Field(reference) => reference.extract_to(event, give),
             Self::Each(change, of) => of.extract(event, &mut |value| {

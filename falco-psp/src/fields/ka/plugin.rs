@@ -346,18 +346,13 @@ pub(in crate::fields) static FIELDS: [Field; 48] = [
     ),
     keyed(
         "ka.uri.param",
-        "value of a parameter of the URI",
+        "value of a parameter of the URI, the first if there are several; decoded",
         |event, key, give| {
-            let query = event
-                .request
-                .uri
-                .split_once('?')
-                .map_or("", |(_, query)| query);
-            let pairs = query
-                .split('&')
-                .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-            for (_, value) in pairs.filter(|(name, _)| *name == key) {
-                give(value.to_owned());
+            let query = event.request.uri.split_once('?');
+            let query = query.map_or("", |(_, query)| query);
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            if let Some((_, value)) = pairs.find(|(name, _)| name == key) {
+                give(value.into_owned());
             }
         },
     ),

@@ -37,7 +37,7 @@ fn event() -> Event {
         number: 1,
         time_ns: 0,
         request: Request {
-            uri: "/api/v1/pods?limit=5&x".to_owned(),
+            uri: "/api/v1/pods?limit=5&x&command=id%3B+echo&command=2".to_owned(),
             resource: "pods".to_owned(),
             name: "p".to_owned(),
             ..Request::default()
@@ -76,6 +76,7 @@ fn values_are_those_of_the_documentation() {
         ("ka.user.groups", None, &["g1", "g2"][..]),
         ("ka.uri.param", Some("limit"), &["5"]),
         ("ka.uri.param", Some("x"), &[""]),
+        ("ka.uri.param", Some("command"), &["id; echo"]),
         ("ka.uri.param", Some("y"), &[]),
         ("ka.req.binding.subjects.user_names", None, &["u"]),
         (

@@ -143,7 +143,8 @@ pub(super) struct User<'a> {
 /// Whether a request for `uri` was only a trial.
 pub(super) fn is_dry_run(uri: &str) -> bool {
     let query = uri.split_once('?').map_or("", |(_, query)| query);
-    query.split('&').any(|pair| pair == "dryRun=All")
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.any(|(name, value)| name == "dryRun" && value == "All")
 }
 
 fn user(raw: Option<&RawValue>) -> Text<'_> {

@@ -211,7 +211,7 @@ pub struct Process {
     /// Path of the executed program, as it was given to exec; `None` if it was never learnt.
     pub executable: Option<String>,
     /// The arguments, the first one (`argv[0]`) included; `None` if they were never learnt.
-    pub arguments: Option<Vec<String>>,
+    pub arguments: Option<CommandLine>,
     /// User ids.
     pub users: Ids,
     /// Group ids.
@@ -231,6 +231,52 @@ pub struct Process {
     /// Whether the executed program gave the process privileges which it did not have: a setuid
     /// or setgid program, or one with file capabilities.
     pub gained_privileges: bool,
+}
+
+/// The arguments of a program, as people write them: joined by blanks. They are told so, and as one
+/// text nothing is allocated for a rule that looks at them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    text: String,
+    /// The length of the first, if there is one.
+    first: Option<usize>,
+}
+
+impl CommandLine {
+    /// All of it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// `argv[0]`.
+    pub fn first(&self) -> Option<&str> {
+        self.text.get(..self.first?)
+    }
+
+    /// What comes after the first.
+    pub fn rest(&self) -> &str {
+        let rest = self.first.and_then(|length| self.text.get(length + 1..));
+        rest.unwrap_or_default()
+    }
+
+    /// Adds an argument.
+    pub fn push(&mut self, argument: &str) {
+        match self.first {
+            Some(_) => self.text.push(' '),
+            None => self.first = Some(argument.len()),
+        }
+        self.text.push_str(argument);
+    }
+}
+
+impl<T: AsRef<str>> FromIterator<T> for CommandLine {
+    fn from_iter<I: IntoIterator<Item = T>>(arguments: I) -> Self {
+        let mut line = Self::default();
+        for argument in arguments {
+            line.push(argument.as_ref());
+        }
+        line
+    }
 }
 
 /// The four ids that a process has of each kind.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use falco_psp::container::{Container, Pod, Volume};
-use falco_psp::event::{Activity, Capabilities, Event, Ids, Process, SyscallEvent};
+use falco_psp::event::{Activity, Capabilities, CommandLine, Event, Ids, Process, SyscallEvent};
 use falco_psp::rules::{RuleSet, Source};
 use falco_psp::{convert, psp, rules};
 use proptest::prelude::*;
@@ -576,7 +576,7 @@ fn what_a_workload_says_cannot_forge_a_line() {
     let event = exec(|process| {
         process.users = ids(0);
         process.name = forging.to_owned();
-        process.arguments = Some(vec![forging.to_owned()]);
+        process.arguments = Some(CommandLine::from_iter([forging]));
         process.executable = Some(forging.to_owned());
     });
     let event = event.into();

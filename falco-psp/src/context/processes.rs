@@ -9,7 +9,7 @@ use procfs::process::Status;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::{cgroup, host, mountinfo};
-use crate::event::{Capabilities, Ids, Process};
+use crate::event::{Capabilities, CommandLine, Ids, Process};
 
 /// A process found in `/proc`.
 #[derive(Clone, Debug)]
@@ -134,15 +134,11 @@ pub fn executable(pid: u32) -> Option<String> {
 }
 
 /// The arguments of process `pid`.
-pub fn arguments(pid: u32) -> Option<Vec<String>> {
+pub fn arguments(pid: u32) -> Option<CommandLine> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     let arguments = bytes.split(|byte| *byte == 0);
-    Some(
-        arguments
-            .map(|argument| String::from_utf8_lossy(argument).into_owned())
-            .collect(),
-    )
+    Some(arguments.map(String::from_utf8_lossy).collect())
 }
 
 /// Compares the mount that the running program was opened on with the mounts of the container and
@@ -183,7 +179,7 @@ pub struct Programs {
 struct Program {
     start_ns: u64,
     executable: Option<String>,
-    arguments: Option<Vec<String>>,
+    arguments: Option<CommandLine>,
 }
 
 impl Programs {
@@ -233,7 +229,7 @@ mod tests {
             found
                 .process
                 .arguments
-                .is_some_and(|arguments| !arguments.is_empty())
+                .is_some_and(|arguments| arguments.first().is_some())
         );
         assert!(read(u32::MAX).is_none());
     }

@@ -1,7 +1,7 @@
 //! `proc`: the process.
 
 use super::Field;
-use crate::event::Process;
+use crate::event::{CommandLine, Process};
 
 /// The fields.
 pub(super) static FIELDS: [Field; 11] = [
@@ -29,8 +29,13 @@ pub(super) static FIELDS: [Field; 11] = [
         "proc.exe",
         "the first argument (argv[0])",
         |event, _, give| {
-            if let Some(first) = event.process.arguments.as_deref().and_then(<[_]>::first) {
-                give(first.as_str().into());
+            if let Some(first) = event
+                .process
+                .arguments
+                .as_ref()
+                .and_then(CommandLine::first)
+            {
+                give(first.into());
             }
         },
     ),
@@ -48,7 +53,7 @@ pub(super) static FIELDS: [Field; 11] = [
         "the arguments after the first, joined by blanks",
         |event, _, give| {
             if let Some(arguments) = &event.process.arguments {
-                give(arguments.get(1..).unwrap_or_default().join(" ").into());
+                give(arguments.rest().into());
             }
         },
     ),
@@ -84,9 +89,9 @@ pub(super) static FIELDS: [Field; 11] = [
     .ours(),
 ];
 
-fn command_line(process: &Process) -> String {
-    match process.arguments.as_deref() {
-        Some(arguments @ [_, ..]) => arguments.join(" "),
-        Some([]) | None => process.name.clone(),
+fn command_line(process: &Process) -> &str {
+    match &process.arguments {
+        Some(line) if line.first().is_some() => line.text(),
+        _ => &process.name,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::image::Image;
 use super::*;
 use crate::container::Container;
-use crate::event::{Activity, Capabilities, Process, SyscallEvent};
+use crate::event::{Activity, Capabilities, CommandLine, Process, SyscallEvent};
 
 fn event(activity: Activity) -> SyscallEvent {
     SyscallEvent {
@@ -160,11 +160,11 @@ fn the_command_line_falls_back_to_the_name() {
     assert_eq!(values("proc.cmdline", &event), ["sh"]);
     assert!(values("proc.args", &event).is_empty());
     assert!(values("proc.exe", &event).is_empty());
-    Arc::make_mut(&mut event.process).arguments = Some(Vec::new());
+    Arc::make_mut(&mut event.process).arguments = Some(CommandLine::default());
     assert_eq!(values("proc.cmdline", &event), ["sh"]);
     assert_eq!(values("proc.args", &event), [""]);
-    let arguments = ["/bin/sh", "-c", "id"].map(str::to_owned);
-    Arc::make_mut(&mut event.process).arguments = Some(arguments.into());
+    let arguments = CommandLine::from_iter(["/bin/sh", "-c", "id"]);
+    Arc::make_mut(&mut event.process).arguments = Some(arguments);
     assert_eq!(values("proc.exe", &event), ["/bin/sh"]);
     assert_eq!(values("proc.args", &event), ["-c id"]);
     assert_eq!(values("proc.cmdline", &event), ["/bin/sh -c id"]);

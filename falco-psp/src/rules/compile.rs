@@ -64,7 +64,7 @@ impl Compiler {
     }
 
     fn check(&self, check: &Check) -> Result<FieldTest, Vec<Problem>> {
-        let operand = |ast| Operand::new(ast, Some(self.source)).map_err(|problem| vec![problem]);
+        let operand = |ast| Operand::new(ast, self.source).map_err(|problem| vec![problem]);
         let left = operand(&check.left)?;
         let subject = Subject::new(&check.left, &left);
         let test = match &check.test {

@@ -358,7 +358,7 @@ impl Loader<'_> {
                 }
             }
         }
-        let output = match self.output(&item) {
+        let output = match self.output(&item, source) {
             Ok(output) => Some(output),
             Err(found) => {
                 problems.extend(found);
@@ -420,8 +420,8 @@ impl Loader<'_> {
         })
     }
 
-    fn output(&mut self, item: &RuleItem) -> Result<Output, Vec<Problem>> {
-        Output::new(item.output.as_str()).map_err(|errors| {
+    fn output(&mut self, item: &RuleItem, source: Source) -> Result<Output, Vec<Problem>> {
+        Output::new(item.output.as_str(), source).map_err(|errors| {
             let number = self.texts.next_number();
             self.texts.push(item.output.clone());
             let problem = |error: super::output::OutputError| {

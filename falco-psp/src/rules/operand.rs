@@ -33,14 +33,12 @@ pub(super) enum Piece {
 }
 
 impl Operand {
-    /// Compiles it for the events of `source`; without one, of any.
-    pub(super) fn new(ast: &Ast, source: Option<Source>) -> Result<Self, Problem> {
+    /// Compiles it for the events of `source`.
+    pub(super) fn new(ast: &Ast, source: Source) -> Result<Self, Problem> {
         match ast {
             Ast::Field(name) => {
                 let reference = reference(name)?;
-                if let Some(source) = source
-                    && !reference.field.is_of(source)
-                {
+                if !reference.field.is_of(source) {
                     let message = format!("events of {source} have no {}", reference.field.name);
                     return Err(Problem::new(name.at, message));
                 }
@@ -50,7 +48,7 @@ impl Operand {
         }
     }
 
-    fn of_call(call: &Call, source: Option<Source>) -> Result<Self, Problem> {
+    fn of_call(call: &Call, source: Source) -> Result<Self, Problem> {
         let word = call.function.word();
         let wrong = |message: String| Err(Problem::new(call.at, message));
         let piece = |argument: &Argument| match argument {

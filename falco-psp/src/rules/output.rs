@@ -14,7 +14,7 @@ use super::ast::Operand as Ast;
 use super::operand::Operand;
 use super::parse::parse_call;
 use crate::event::Event;
-use crate::fields::{self, LookupError, Reference, Value};
+use crate::fields::{self, LookupError, Reference, Source, Value};
 
 /// What stands for a field without a value.
 const ABSENT: &str = "<NA>";
@@ -54,7 +54,7 @@ pub(super) struct OutputError {
 
 impl Output {
     /// Reads a format; all that is wrong with it.
-    pub(super) fn new(format: &str) -> Result<Self, Vec<OutputError>> {
+    pub(super) fn new(format: &str, source: Source) -> Result<Self, Vec<OutputError>> {
         let mut parts = Vec::new();
         let mut errors = Vec::new();
         let body = format.trim_end();
@@ -70,7 +70,7 @@ impl Output {
             if end == body.len() {
                 break;
             }
-            let length = match token(&body[end..]) {
+            let length = match token(&body[end..], source) {
                 Ok((field, length)) => {
                     parts.extend(field.map(|field| Part::Field(Box::new(field))));
                     length
@@ -178,7 +178,7 @@ fn json(operand: &Operand, event: &Event) -> serde_json::Value {
 type TokenError = (OutputError, usize);
 
 /// Reads what begins with a `%`: the field, if it is one that is printed, and the length.
-fn token(text: &str) -> Result<(Option<OutputField>, usize), TokenError> {
+fn token(text: &str, source: Source) -> Result<(Option<OutputField>, usize), TokenError> {
     let error = |message: String, length: usize| OutputError {
         offset: length,
         message,
@@ -215,7 +215,7 @@ fn token(text: &str) -> Result<(Option<OutputField>, usize), TokenError> {
             };
             (error(message, end), end)
         })?;
-        let operand = Operand::new(&Ast::Call(call), None).map_err(|problem| {
+        let operand = Operand::new(&Ast::Call(call), source).map_err(|problem| {
             let error = OutputError {
                 help: problem.help,
                 unknown_field: problem.unknown_field,
@@ -240,6 +240,10 @@ fn token(text: &str) -> Result<(Option<OutputField>, usize), TokenError> {
         end += close + 1;
     }
     match fields::lookup(name, argument) {
+        Ok(reference) if !reference.field.is_of(source) => {
+            let message = format!("events of {source} have no {name}");
+            Err((error(message, end), end))
+        }
         Ok(reference) => Ok((
             Some(OutputField {
                 name: text[start..end].into(),

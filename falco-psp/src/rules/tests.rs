@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::RuleSet;
 use crate::container::{Container, Pod, Volume};
 use crate::diagnostic::Diagnostic;
-use crate::event::{Activity, Capabilities, Event, Ids, Process, SyscallEvent};
+use crate::event::{Activity, Capabilities, CommandLine, Event, Ids, Process, SyscallEvent};
 
 /// A web server's exec in a pod, with a value for every field that can have one.
 fn event() -> SyscallEvent {
@@ -30,7 +30,7 @@ fn event() -> SyscallEvent {
             start_ns: 99,
             name: "nginx".to_owned(),
             executable: Some("/usr/sbin/nginx".to_owned()),
-            arguments: Some(vec!["nginx".to_owned(), "-g".to_owned(), "x y".to_owned()]),
+            arguments: Some(CommandLine::from_iter(["nginx", "-g", "x y"])),
             users: Ids {
                 real: 1000,
                 effective: 0,

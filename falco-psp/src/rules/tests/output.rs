@@ -3,11 +3,12 @@
 use serde_json::json;
 
 use super::*;
+use crate::fields::Source;
 use crate::rules::escape;
 use crate::rules::output::Output;
 
 fn render(format: &str, event: &SyscallEvent) -> String {
-    match Output::new(format) {
+    match Output::new(format, Source::Syscall) {
         Ok(output) => output.render(&event.clone().into()),
         Err(errors) => panic!("{format}: {errors:?}"),
     }
@@ -49,7 +50,7 @@ fn a_process_cannot_forge_a_line() {
     let mut event = event();
     let process = Arc::make_mut(&mut event.process);
     process.name = "x\n12:00:00: Notice y\r\x1b[2J".to_owned();
-    process.arguments = Some(vec!["\u{202e}\u{9b}".to_owned(), "\u{2028}\t".to_owned()]);
+    process.arguments = Some(CommandLine::from_iter(["\u{202e}\u{9b}", "\u{2028}\t"]));
     assert_eq!(
         render("%proc.name", &event),
         "x\\n12:00:00: Notice y\\r\\x1b[2J"
@@ -67,6 +68,7 @@ fn json_fields_keep_their_types() {
     let output = Output::new(
         "%proc.name %user.uid %container.host_pid %container.host_ipc %user.uids \
          %container.volumes.fs_group %evt.arg.dev %evt.time",
+        Source::Syscall,
     )
     .unwrap();
     assert_eq!(
@@ -82,14 +84,16 @@ fn json_fields_keep_their_types() {
             "evt.time": 1_561_593_996_540_876_032_u64,
         })
     );
-    let plain = Output::new("plain").unwrap().fields(&event().into());
+    let plain = Output::new("plain", Source::Syscall)
+        .unwrap()
+        .fields(&event().into());
     assert_eq!(plain.len(), 1);
 }
 
 #[test]
 fn bad_formats_are_named_with_their_places() {
     let errors = |format: &str| -> Vec<(usize, String)> {
-        let errors = Output::new(format).unwrap_err();
+        let errors = Output::new(format, Source::Syscall).unwrap_err();
         errors.into_iter().map(|e| (e.offset, e.message)).collect()
     };
     let one = |offset: usize, message: &str| vec![(offset, message.to_owned())];
@@ -103,6 +107,13 @@ fn bad_formats_are_named_with_their_places() {
         [
             (0, "unknown field \"proc.nme\"".to_owned()),
             (14, "unknown field \"x.y\"".to_owned())
+        ]
+    );
+    assert_eq!(
+        errors("%proc.name by %ka.user.name of %tolower(ka.verb)"),
+        [
+            (14, "events of syscall have no ka.user.name".to_owned()),
+            (31, "events of syscall have no ka.verb".to_owned())
         ]
     );
     assert_eq!(

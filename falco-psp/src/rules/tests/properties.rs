@@ -122,7 +122,7 @@ proptest! {
         }
         let _ = try_load(&text);
         let _ = try_load(&file(&text.replace('\n', " ")));
-        let _ = crate::rules::output::Output::new(&text);
+        let _ = crate::rules::output::Output::new(&text, crate::fields::Source::Syscall);
     }
 
     #[test]
@@ -135,7 +135,7 @@ proptest! {
         let text = tokens.concat();
         let items = "- {macro: m, condition: proc.pid = 1}\n- {list: l, items: [a, 1, '\"']}\n";
         let _ = try_load(&format!("{items}{}", file(&text)));
-        let _ = crate::rules::output::Output::new(&text);
+        let _ = crate::rules::output::Output::new(&text, crate::fields::Source::Syscall);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use falco_psp_common::record::{
 };
 use thiserror::Error;
 
-use crate::event::{Capabilities, Ids};
+use crate::event::{Capabilities, CommandLine, Ids};
 
 /// A record that makes no sense.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -123,13 +123,13 @@ impl<'a> Record<'a> {
 
     /// The arguments of the executed program; `None` if they could not be read. A list that was
     /// cut ends with `...`.
-    pub fn arguments(&self) -> Option<Vec<String>> {
+    pub fn arguments(&self) -> Option<CommandLine> {
         if self.arguments.is_empty() {
             return None;
         }
-        let mut arguments: Vec<String> = strings(self.arguments).collect();
+        let mut arguments: CommandLine = strings(self.arguments).collect();
         if self.has(flags::ARGUMENTS_CUT) {
-            arguments.push("...".to_owned());
+            arguments.push("...");
         }
         Some(arguments)
     }
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(record.supplementary_groups(), [5, 70_000]);
         assert_eq!(record.cgroup_path().unwrap(), "/kubepods/pod1/c0ffee");
         assert_eq!(record.path().unwrap(), "/bin/cat");
-        assert_eq!(record.arguments().unwrap(), ["cat", "/etc/passwd", ""]);
+        assert_eq!(record.arguments().unwrap().text(), "cat /etc/passwd ");
         assert_eq!(record.comm(), "cat");
         assert_eq!(record.fs_type().as_deref(), Some(""));
     }

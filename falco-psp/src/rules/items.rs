@@ -4,6 +4,7 @@
 
 mod changes;
 mod exceptions;
+mod requirements;
 mod values;
 
 pub(super) use changes::{Change, How, Part};
@@ -16,9 +17,6 @@ use super::engine::Priority;
 use super::text::{File, Text};
 use crate::diagnostic::{Diagnostic, Position, nearest};
 use crate::yaml::Node;
-
-/// The version of Falco's rules engine whose language this is: that of Falco 0.44.
-const ENGINE_VERSION: [u64; 3] = [0, 62, 0];
 
 /// A place: the number of the file, and where in it.
 pub(super) type Place = (usize, Position);
@@ -144,8 +142,8 @@ impl Reader<'_> {
         if let Some(version) = item.get("required_engine_version") {
             self.engine_version(version);
             None
-        } else if item.get("required_plugin_versions").is_some() {
-            // There are no plugins here: their fields are part of the registry.
+        } else if let Some(plugins) = item.get("required_plugin_versions") {
+            self.plugin_versions(plugins);
             None
         } else if let Some(name) = item.get("list") {
             self.keys(item, LIST_KEYS);
@@ -178,29 +176,6 @@ impl Reader<'_> {
                 let help = near.map(|near| format!("did you mean \"{near}\"?"));
                 self.warn(key, format!("unknown key \"{name}\", ignored"), help);
             }
-        }
-    }
-
-    fn engine_version(&mut self, node: &Node) {
-        let required = match (node.as_int(), node.as_str()) {
-            (Some(number), _) => u64::try_from(number).ok().map(|n| [0, n, 0]),
-            (None, Some(text)) => version(text),
-            (None, None) => None,
-        };
-        let [major, minor, patch] = ENGINE_VERSION;
-        match required {
-            None => self.error(
-                node,
-                "required_engine_version is a number or a version such as \"0.62.0\"",
-            ),
-            Some(required) if required[0] == major && required <= ENGINE_VERSION => {}
-            Some([a, b, c]) => self.error(
-                node,
-                format!(
-                    "the rules need version {a}.{b}.{c} of the rules engine; this is \
-                     {major}.{minor}.{patch}"
-                ),
-            ),
         }
     }
 
@@ -326,13 +301,4 @@ impl Reader<'_> {
         }
         priority
     }
-}
-
-/// Reads `x.y.z`.
-fn version(text: &str) -> Option<[u64; 3]> {
-    let parts: Vec<u64> = text
-        .split('.')
-        .map(|part| part.parse().ok())
-        .collect::<Option<_>>()?;
-    parts.try_into().ok()
 }

@@ -17,6 +17,7 @@ use self::collected::{Collected, lists};
 use self::exceptions::with_exceptions;
 pub use self::parsed::{Parsed, ParsedRule, parse_file};
 use super::ast::{At, Expr};
+use super::caution::cautions;
 use super::compile::compile;
 use super::engine::{Rule, RuleSet};
 use super::expand::{Inlined, List, Macro, Macros, fill_lists};
@@ -347,6 +348,10 @@ impl Loader<'_> {
                 complete,
             } = macros.inline_rule(&expr);
             problems.extend(found);
+            for caution in cautions(&expr) {
+                let warning = self.texts.warning(&caution);
+                self.report(warning);
+            }
             if complete {
                 match compile(&expr, source) {
                     Ok(compiled) => {

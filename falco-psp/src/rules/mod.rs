@@ -12,6 +12,7 @@
 //! - every rule that matches fires, not only the first.
 
 pub mod ast;
+mod caution;
 mod compile;
 mod engine;
 mod evaluate;

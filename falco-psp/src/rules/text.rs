@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::ast::At;
-use crate::diagnostic::{Diagnostic, Position};
+use crate::diagnostic::{Diagnostic, Position, Severity};
 use crate::yaml::Node;
 
 /// A rules file.
@@ -223,6 +223,15 @@ impl<'a> Texts<'a> {
 
     /// A problem as an error in its file.
     pub(super) fn error(&self, problem: &Problem) -> Diagnostic {
+        self.diagnostic(problem, Severity::Error)
+    }
+
+    /// The problem as one that a file may have.
+    pub(super) fn warning(&self, problem: &Problem) -> Diagnostic {
+        self.diagnostic(problem, Severity::Warning)
+    }
+
+    fn diagnostic(&self, problem: &Problem, severity: Severity) -> Diagnostic {
         let place = self
             .texts
             .get(problem.at.text as usize)
@@ -232,6 +241,7 @@ impl<'a> Texts<'a> {
             None => (Arc::from("rules"), None),
         };
         let mut diagnostic = Diagnostic::error(&file, position, problem.message.clone());
+        diagnostic.severity = severity;
         diagnostic.help.clone_from(&problem.help);
         diagnostic
     }

@@ -347,3 +347,73 @@ fn rules_that_need_what_nobody_sees_are_named_and_not_judged() {
     let wrong = text.replace("fd.name startswith /etc", "fd.num = three");
     assert!(try_load(&wrong).is_err());
 }
+
+/// What the files ask for is looked at: a plugin that is too old would miss fields.
+#[test]
+fn plugins_of_the_right_version_are_asked_for() {
+    let told = |plugins: &str| -> Vec<String> {
+        let text = format!("- required_plugin_versions: {plugins}\n");
+        match try_load(&text) {
+            Ok((_, found)) => found.iter().map(ToString::to_string).collect(),
+            Err(found) => found,
+        }
+    };
+    for fine in [
+        "[{name: k8saudit, version: 0.7.0}, {name: json, version: 0.7.0}]",
+        "[{name: other, version: 9.0.0, alternatives: [{name: k8saudit, version: 0.18.3}]}]",
+        "[]",
+    ] {
+        assert!(told(fine).is_empty(), "{fine}");
+    }
+    for (plugins, expected) in [
+        (
+            "[{name: k8saudit, version: 0.99.0}]",
+            "error: the rules need the plugin k8saudit 0.99.0; the fields here are those of 0.18",
+        ),
+        (
+            "[{name: k8saudit, version: 1.0.0}]",
+            "error: the rules need the plugin k8saudit 1.0.0",
+        ),
+        (
+            "[{name: okta, version: 0.1.0}]",
+            "warning: the rules need the plugin okta, which is not here",
+        ),
+        (
+            "[{name: k8saudit}]",
+            "error: a required plugin has a \"name\" and a \"version\" such as 0.18.0",
+        ),
+        (
+            "k8saudit",
+            "error: required_plugin_versions is a list of {name, version}",
+        ),
+    ] {
+        let told = told(plugins);
+        assert!(told.len() == 1 && told[0].contains(expected), "{told:?}");
+    }
+}
+
+#[test]
+fn cautions_about_conditions() {
+    for (condition, expected) in [
+        (
+            "evt.type = execve and proc.name != \"<NA>\"",
+            "no value is \"<NA>\"",
+        ),
+        (
+            "evt.type = execve and proc.name in (a, \"<NA>\")",
+            "no value is \"<NA>\"",
+        ),
+        (
+            "evt.type = execve and not (evt.dir = < and proc.pid = 1)",
+            "evt.dir is deprecated",
+        ),
+    ] {
+        let (_, found) = try_load(&file(condition)).unwrap();
+        assert_eq!(found.len(), 1, "{condition}: {found:?}");
+        assert!(
+            !found[0].is_error() && found[0].message.contains(expected),
+            "{found:?}"
+        );
+        assert!(found[0].position.is_some());
+    }
+}

@@ -104,6 +104,35 @@ fn own_rules_with_macros_lists_and_other_fields() {
     );
 }
 
+/// The options in a container's arguments.
+#[test]
+fn getopt_reads_arguments() {
+    let mut event = made("hostns");
+    event["requestObject"]["spec"]["containers"][0]["args"] =
+        json!(["-v", "-p80", "-c", "x.conf", "--long", "rest", "-z"]);
+    let rules = "
+- rule: r
+  desc: d
+  condition: >
+    getopt(ka.req.pod.containers.args, \"vp:c:\")[p] = 80
+    and getopt(ka.req.pod.containers.args, \"vp:c:\") intersects (x.conf)
+    and not getopt(ka.req.pod.containers.args, \"vp:c:z\")[z] exists
+  output: '%getopt(ka.req.pod.containers.args, \"vp:c:\")'
+  priority: INFO
+  source: k8s_audit
+";
+    let text = Files::new(rules, &event).text(&["--rules", "rules.yaml"]);
+    assert!(
+        text.contains("  Informational: (v,p,80,c,x.conf)\n"),
+        "{text}"
+    );
+    assert!(text.contains("[p] = 80 [80]\n"), "{text}");
+    assert!(
+        text.contains("intersects (x.conf) [v, p, 80, c, x.conf]\n"),
+        "{text}"
+    );
+}
+
 #[test]
 fn an_event_that_no_policy_judges() {
     let mut events = LOG.lines().map(|line| serde_json::from_str(line).unwrap());

@@ -92,6 +92,8 @@ pub struct Call {
     pub function: Function,
     /// What it is of; one or more.
     pub arguments: Vec<Argument>,
+    /// What stands in brackets after it: an option of which `getopt` gives the value.
+    pub selector: Option<String>,
     /// Where it stands.
     pub at: At,
 }
@@ -236,6 +238,7 @@ operators! {
         Length = "len",
         Join = "join",
         Concat = "concat",
+        GetOpt = "getopt",
     }
 }
 

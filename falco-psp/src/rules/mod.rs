@@ -19,6 +19,7 @@ mod evaluate;
 mod expand;
 mod explain;
 mod files;
+mod getopt;
 mod glob;
 mod guard;
 mod items;

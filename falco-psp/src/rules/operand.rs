@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::ast::{Argument, Call, FieldName, Function, Operand as Ast};
+use super::getopt::getopt;
 use super::text::Problem;
 use crate::event::Event;
 use crate::fields::{self, Kind, LookupError, Reference, Source, Value};
@@ -23,6 +24,11 @@ pub(super) enum Operand {
     Length(Box<Operand>),
     Join(Box<Piece>, Box<Operand>),
     Concat(Box<[Piece]>),
+    GetOpt {
+        arguments: Box<Operand>,
+        known: Box<Piece>,
+        only: Option<char>,
+    },
 }
 
 /// A part of a text that is put together.
@@ -62,7 +68,30 @@ impl Operand {
                 Err(Problem::new(ast.at(), message))
             }
         };
+        if call.function != Function::GetOpt && call.selector.is_some() {
+            return wrong(format!("{word}() takes nothing in brackets after it"));
+        }
         match (call.function, call.arguments.as_slice()) {
+            (Function::GetOpt, [Argument::Operand(ast), known]) => {
+                let arguments = Self::new(ast, source)?;
+                if arguments.kind() != Kind::String || !arguments.is_list() {
+                    let message = format!("getopt() takes a list of texts, and {ast} is none");
+                    return Err(Problem::new(ast.at(), message));
+                }
+                let mut letters = call.selector.iter().flat_map(|selector| selector.chars());
+                let (only, more) = (letters.next(), letters.next());
+                if more.is_some() || (only.is_none() && call.selector.is_some()) {
+                    return wrong("in brackets after getopt() stands one letter".to_owned());
+                }
+                Ok(Self::GetOpt {
+                    arguments: Box::new(arguments),
+                    known: Box::new(piece(known)?),
+                    only,
+                })
+            }
+            (Function::GetOpt, _) => {
+                wrong("getopt() takes a list and options: getopt(field, \"ab:\")".to_owned())
+            }
             (Function::Concat, pieces) if pieces.len() >= 2 => {
                 let pieces: Result<_, Problem> = pieces.iter().map(piece).collect();
                 Ok(Self::Concat(pieces?))
@@ -70,8 +99,8 @@ impl Operand {
             (Function::Concat, _) => wrong("concat() takes two or more texts".to_owned()),
             (Function::Join, [separator, Argument::Operand(ast)]) => {
                 let operand = Self::new(ast, source)?;
-                if operand.kind() != Kind::String {
-                    let message = format!("join() joins texts, and {ast} has none");
+                if operand.kind() != Kind::String || !operand.is_list() {
+                    let message = format!("join() joins a list of texts, and {ast} is none");
                     return Err(Problem::new(ast.at(), message));
                 }
                 Ok(Self::Join(Box::new(piece(separator)?), Box::new(operand)))
@@ -103,7 +132,7 @@ impl Operand {
         match self {
             Self::Field(reference) => reference.field.kind,
             Self::Length(_) => Kind::Int,
-            Self::Each(..) | Self::Join(..) | Self::Concat(_) => Kind::String,
+            Self::Each(..) | Self::Join(..) | Self::Concat(_) | Self::GetOpt { .. } => Kind::String,
         }
     }
 
@@ -112,6 +141,7 @@ impl Operand {
         match self {
             Self::Field(reference) => reference.field.list,
             Self::Each(_, of) => of.is_list(),
+            Self::GetOpt { only, .. } => only.is_none(),
             Self::Length(_) | Self::Join(..) | Self::Concat(_) => false,
         }
     }
@@ -179,6 +209,25 @@ impl Operand {
                     give(joined.into());
                 }
             }
+            Self::GetOpt {
+                arguments,
+                known,
+                only,
+            } => {
+                let Some(known) = known.text(event) else {
+                    return;
+                };
+                let mut texts = Vec::new();
+                arguments.extract(event, &mut |value| {
+                    if let Value::Text(text) = value {
+                        texts.push(text);
+                    }
+                });
+                let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+                getopt(&texts, &known, *only, &mut |text| {
+                    give(text.to_owned().into());
+                });
+            }
             Self::Concat(pieces) => {
                 let texts = pieces.iter().map(|piece| piece.text(event));
                 if let Some(text) = texts.collect::<Option<String>>() {
@@ -198,6 +247,12 @@ impl Operand {
                 of.for_each_field(give);
             }
             Self::Concat(pieces) => pieces.iter().for_each(|piece| piece.for_each_field(give)),
+            Self::GetOpt {
+                arguments, known, ..
+            } => {
+                arguments.for_each_field(&mut *give);
+                known.for_each_field(give);
+            }
         }
     }
 }
@@ -243,7 +298,7 @@ fn text_function(function: Function) -> Option<fn(&str) -> Option<String>> {
         Function::ToUpper => |text| Some(text.to_ascii_uppercase()),
         Function::Base64 => base64,
         Function::Basename => |text| Some(text.rsplit('/').next().unwrap_or(text).to_owned()),
-        Function::Length | Function::Join | Function::Concat => return None,
+        Function::Length | Function::Join | Function::Concat | Function::GetOpt => return None,
     })
 }
 

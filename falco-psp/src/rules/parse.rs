@@ -246,6 +246,7 @@ impl Parser<'_> {
         Ok(Some(Call {
             function,
             arguments,
+            selector: self.argument()?,
             at,
         }))
     }

@@ -68,7 +68,8 @@ impl fmt::Display for Operand {
                 Argument::Text(literal) => text(f, &literal.text, |_| false)?,
             }
         }
-        f.write_str(")")
+        f.write_str(")")?;
+        argument(f, call.selector.as_deref())
     }
 }
 
@@ -98,13 +99,18 @@ fn part(f: &mut fmt::Formatter<'_>, expr: &Expr, parentheses: bool) -> fmt::Resu
 impl fmt::Display for FieldName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
-        if let Some(argument) = &self.argument {
-            f.write_str("[")?;
-            text(f, argument, is_bare_argument)?;
-            f.write_str("]")?;
-        }
-        Ok(())
+        argument(f, self.argument.as_deref())
     }
+}
+
+/// What stands in brackets.
+fn argument(f: &mut fmt::Formatter<'_>, argument: Option<&str>) -> fmt::Result {
+    let Some(argument) = argument else {
+        return Ok(());
+    };
+    f.write_str("[")?;
+    text(f, argument, is_bare_argument)?;
+    f.write_str("]")
 }
 
 impl fmt::Display for Literal {

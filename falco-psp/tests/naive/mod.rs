@@ -102,8 +102,8 @@ fn called(call: &Call, event: &Event) -> Vec<String> {
         Function::ToLower => each(str::to_ascii_lowercase),
         Function::ToUpper => each(str::to_ascii_uppercase),
         Function::Basename => each(|text| text.rsplit('/').next().unwrap_or_default().to_owned()),
-        // Random texts are seldom base 64, so it is tested by itself.
-        Function::Base64 => Vec::new(),
+        // Random texts are seldom base 64 or options, so these are tested by themselves.
+        Function::Base64 | Function::GetOpt => Vec::new(),
         Function::Length => {
             let is_list = match &call.arguments[0] {
                 Argument::Operand(Operand::Field(field)) => {

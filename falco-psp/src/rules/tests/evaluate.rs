@@ -433,6 +433,7 @@ fn functions_make_values_of_values() {
         "len(container.volumes.type) = 0",
         "join(\",\", container.volumes.type) exists",
         "concat(\"a\", container.name) exists",
+        "getopt(container.volumes.type, \"a\") exists",
         "proc.name = val(container.name)",
         "proc.name != val(container.name)",
         "container.name != allof (x)",
@@ -456,7 +457,27 @@ fn functions_have_types() {
         ("join(proc.name) = x", "join() takes a separator and a list"),
         (
             "join(\",\", user.uids) = x",
-            "join() joins texts, and user.uids has none",
+            "join() joins a list of texts, and user.uids is none",
+        ),
+        (
+            "join(\",\", proc.name) = x",
+            "join() joins a list of texts, and proc.name is none",
+        ),
+        (
+            "getopt(proc.args, \"a\") exists",
+            "getopt() takes a list of texts, and proc.args is none",
+        ),
+        (
+            "getopt(container.volumes.type) exists",
+            "getopt() takes a list and options",
+        ),
+        (
+            "getopt(container.volumes.type, \"a\")[ab] = x",
+            "in brackets after getopt() stands one letter",
+        ),
+        (
+            "tolower(proc.name)[a] = x",
+            "tolower() takes nothing in brackets after it",
         ),
         ("concat(proc.name) = x", "concat() takes two or more texts"),
         (

@@ -52,10 +52,13 @@ fn operand() -> impl Strategy<Value = Operand> {
             any_text().prop_map(|text| Argument::Text(literal(text))),
         ];
         let function = proptest::sample::select(Function::ALL);
-        (function, vec(argument, 1..4)).prop_map(|(function, arguments)| {
+        let selector =
+            proptest::option::of(any_text().prop_filter("an argument", |text| !text.is_empty()));
+        (function, vec(argument, 1..4), selector).prop_map(|(function, arguments, selector)| {
             Operand::Call(Call {
                 function,
                 arguments,
+                selector,
                 at: At::default(),
             })
         })

@@ -27,6 +27,7 @@ mod load;
 mod operand;
 mod output;
 mod parse;
+mod posix;
 mod prepare;
 mod print;
 mod text;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The rest of a string in JSON.
-pub(super) const REST: &str = r#"(?:[^"\\]|\\.)*"#;
+pub(super) const REST: &str = r#"([^"\\]|\\.)*"#;
 
 /// What a set of texts holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,13 +46,13 @@ pub(super) fn inside(names: &[Name]) -> Option<String> {
         texts.insert(match name {
             Name::Exact(_) => text,
             Name::Prefix(_) => text + REST,
-            Name::Path(_) => format!("{text}(?:/{REST})?"),
+            Name::Path(_) => format!("{text}(/{REST})?"),
         });
     }
     let texts: Vec<String> = texts.into_iter().collect();
     Some(match texts.is_empty() {
         true => NOTHING.to_owned(),
-        false => format!("(?:{})", texts.join("|")),
+        false => format!("({})", texts.join("|")),
     })
 }
 
@@ -120,7 +120,7 @@ impl Tree {
             }
         }
         let may_end = if self.ends { "" } else { "?" };
-        Some(format!("(?:{}){may_end}", parts.join("|")))
+        Some(format!("({}){may_end}", parts.join("|")))
     }
 }
 
@@ -160,7 +160,7 @@ pub(super) fn number_inside(ranges: &[(i64, i64)]) -> String {
     }
     match parts.is_empty() {
         true => NOTHING.to_owned(),
-        false => format!("(?:{})", parts.join("|")),
+        false => format!("({})", parts.join("|")),
     }
 }
 
@@ -181,7 +181,7 @@ pub(super) fn number_outside(ranges: &[(i64, i64)]) -> String {
         .and_then(|d| 10_u64.checked_pow(d));
     of_range(from, end.map_or(u64::MAX, |end| end - 1), &mut parts);
     parts.push(format!("[1-9][0-9]{{{digits},}}"));
-    format!("(?:{})", parts.join("|"))
+    format!("({})", parts.join("|"))
 }
 
 /// The ranges without overlaps, in their order, as far as they are not negative.
@@ -307,14 +307,14 @@ mod tests {
 
     #[test]
     fn ranges_are_short() {
-        assert_eq!(number_inside(&[(30, 40)]), "(?:3[0-9]|40)");
+        assert_eq!(number_inside(&[(30, 40)]), "(3[0-9]|40)");
         assert_eq!(
             number_inside(&[(0, 99), (100, 65535)]).len(),
             number_inside(&[(0, 65535)]).len()
         );
         assert_eq!(
             number_outside(&[(1, 65535)]),
-            "(?:-[0-9]+|0|6553[6-9]|655[4-9][0-9]|65[6-9][0-9]{2}|6[6-9][0-9]{3}|[7-9][0-9]{4}|[1-9][0-9]{5,})"
+            "(-[0-9]+|0|6553[6-9]|655[4-9][0-9]|65[6-9][0-9]{2}|6[6-9][0-9]{3}|[7-9][0-9]{4}|[1-9][0-9]{5,})"
         );
         assert!(whole(&number_outside(&[])).is_match("9223372036854775807"));
     }

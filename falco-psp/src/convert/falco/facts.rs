@@ -114,7 +114,7 @@ pub(super) fn some(field: &str, which: Which<'_>) -> Result<(Said, Option<Why>),
         "ka.pod.fs_group" => matches(FS_GROUP, &which.number()?),
         "ka.pod.supplemental_groups" => {
             let number = which.number()?;
-            matches(GROUPS, &format!(r"\[(?:.*,)?{number}(?:,.*)?\]"))
+            matches(GROUPS, &format!(r"\[(.*,)?{number}(,.*)?\]"))
         }
         "ka.pod.volumes.types" => volume_types(which)?,
         "ka.pod.volumes.host_path.parts" => {
@@ -133,10 +133,10 @@ pub(super) fn some(field: &str, which: Which<'_>) -> Result<(Said, Option<Why>),
         "ka.pod.caps.added" => {
             let name = which.name()?;
             let string = json::STRING;
-            some_section(&format!(r#".*"add":\[(?:{string},)*"{name}"[,\]].*"#))
+            some_section(&format!(r#".*"add":\[({string},)*"{name}"[,\]].*"#))
         }
         "ka.pod.caps.dropped" => every_container_names("drop", which)?,
-        "ka.pod.caps.named" => every_container_names("(?:add|drop)", which)?,
+        "ka.pod.caps.named" => every_container_names("(add|drop)", which)?,
         "ka.pod.sysctls" => sysctl(&which.name()?),
         "ka.pod.sysctls.prefixes" => {
             sysctl(&which.names(|text| Some(Name::Prefix(text.to_owned())))?)
@@ -179,7 +179,7 @@ fn containers(field: &str, which: Which<'_>) -> Result<Said, Why> {
     }
     let some_with = |key: &str, value: &str| some_section(&format!(r#".*"{key}":{value}[,}}].*"#));
     let lack = some_container_lacks;
-    let bool = "(?:true|false)";
+    let bool = "(true|false)";
     let pod_has = |pointer: &str, value: &str| matches(pointer, value);
     Ok(match field {
         "ka.pod.privileged" => some_with("privileged", "true"),
@@ -198,10 +198,7 @@ fn containers(field: &str, which: Which<'_>) -> Result<Said, Why> {
         "ka.pod.non_root.unset" => Said::all([
             pod_has(USER, NUMBER).not(),
             pod_has(NON_ROOT, bool).not(),
-            lack(
-                "(?:runAsUser|runAsNonRoot)",
-                &format!("(?:{NUMBER}|{bool})"),
-            ),
+            lack("(runAsUser|runAsNonRoot)", &format!("({NUMBER}|{bool})")),
         ]),
         _ => return Err(UNKNOWN),
     })
@@ -316,8 +313,8 @@ fn images(which: Which<'_>) -> Result<Said, Why> {
         return Err(UNKNOWN);
     };
     let plain = |text: &str| Which::In(&[text.to_owned()]).name();
-    let tag = r#"(?::[^"@/]*)?"#;
-    let digest = r#"(?:@[^"]*)?"#;
+    let tag = r#"(:[^"@/]*)?"#;
+    let digest = r#"(@[^"]*)?"#;
     let mut each = Vec::new();
     for name in names {
         let last = name.rsplit('/').next().unwrap_or(name);
@@ -330,6 +327,6 @@ fn images(which: Which<'_>) -> Result<Said, Why> {
     }
     let each = each.join("|");
     Ok(some_section(&format!(
-        r#".*"image":"(?:[^"\\]*/)?(?:{each})".*"#
+        r#".*"image":"([^"\\]*/)?({each})".*"#
     )))
 }

@@ -92,7 +92,7 @@ pub(super) fn container_seccomp(which: Which<'_>) -> Result<Said, Why> {
         r#""type":"Localhost""#,
         format!(r#""localhostProfile":"{profile}""#),
     );
-    fields.push(format!("(?:{kind},{file}|{file},{kind})"));
+    fields.push(format!("({kind},{file}|{file},{kind})"));
     if which.means("localhost/") {
         fields.push(format!(r"{kind}\}}"));
     }
@@ -103,7 +103,7 @@ pub(super) fn container_seccomp(which: Which<'_>) -> Result<Said, Why> {
     };
     Ok(Said::any([
         some_section(&format!(
-            r#".*"seccompProfile":\{{(?:{}).*"#,
+            r#".*"seccompProfile":\{{({}).*"#,
             fields.join("|")
         )),
         annotation(SECCOMP_CONTAINER, &names.name()?),

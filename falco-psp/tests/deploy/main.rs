@@ -1,6 +1,12 @@
 //! What is in `deploy`: every overlay renders, every object is what its API takes, and all parts
 //! fit each other and the program.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says best where it failed"
+)]
+
 mod kustomize;
 mod metrics;
 mod pods;

@@ -20,7 +20,7 @@ fn strings(list: &Value) -> Vec<&str> {
         .collect()
 }
 
-fn each<'a>(list: &'a Value) -> impl Iterator<Item = &'a Value> {
+fn each(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 

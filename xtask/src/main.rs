@@ -8,6 +8,7 @@ mod debian;
 mod demo;
 mod elf;
 mod fuzz;
+mod image;
 mod interrupts;
 mod readme;
 mod run;
@@ -59,6 +60,8 @@ enum Task {
         #[arg(long, hide = true)]
         agent: Option<PathBuf>,
     },
+    /// Build an image for container runtimes: an OCI archive, without registry and Docker daemon
+    Image(image::Request),
     /// Measure, and print figures beside a baseline of the same run
     Bench {
         /// What
@@ -101,6 +104,7 @@ fn run_task(task: Task) -> Result<ExitCode> {
         }
         Task::Run { arguments } => return run::run(&arguments),
         Task::Demo { agent } => return demo::demo(agent),
+        Task::Image(request) => image::image(request)?,
         Task::Bench { what } => bench::bench(what)?,
         Task::Fuzz { target, seconds } => fuzz::fuzz(target, seconds)?,
         Task::Test { no_live } => test::test(!no_live)?,

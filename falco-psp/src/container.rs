@@ -124,11 +124,14 @@ impl Container {
 impl Container {
     /// The id as Falco shows it: its first 12 characters.
     pub fn short_id(&self) -> &str {
-        self.id
-            .char_indices()
-            .nth(12)
-            .map_or(&self.id, |(end, _)| &self.id[..end])
+        short_id(&self.id)
     }
+}
+
+/// An id as Falco shows it: its first 12 characters.
+pub fn short_id(id: &str) -> &str {
+    let end = id.char_indices().nth(12);
+    end.map_or(id, |(end, _)| &id[..end])
 }
 
 /// The pod of a container.

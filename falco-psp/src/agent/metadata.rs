@@ -217,3 +217,6 @@ fn add(outcome: &Outcome, container: &mut Arc<crate::container::Container>) {
         Err(gap) => Arc::make_mut(container).runtime_gap(Some(*gap)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,6 +161,12 @@ impl Containers {
         self.by_id.is_empty()
     }
 
+    /// How much is remembered.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.by_id.len() + self.by_cgroup.len()
+    }
+
     /// The same, to be changed.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Tracked> {
         self.by_id.get_mut(id)

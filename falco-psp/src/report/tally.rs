@@ -114,6 +114,13 @@ impl Tally {
         self.found.is_empty() && self.folded.is_empty()
     }
 
+    /// How much is remembered.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        let maps = self.subjects.len() + self.subject_index.len() + self.found.len();
+        maps + self.by_posture.len() + self.folded.len()
+    }
+
     /// Whether a subject has violated something.
     pub fn has(&self, id: &str) -> bool {
         let index = self.subject_index.get(id);

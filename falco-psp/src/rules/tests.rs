@@ -9,11 +9,10 @@ mod parse;
 mod properties;
 mod ruleset;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::RuleSet;
-use crate::container::{BindMount, Container, Gap, Owner, Pod, Runtime, Volume};
+use crate::container::{Container, Pod, Volume};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Activity, Capabilities, CommandLine, Event, Ids, Process, SyscallEvent};
 
@@ -65,16 +64,7 @@ fn event() -> SyscallEvent {
                 uid: Some("8a1f".to_owned()),
                 name: Some("shop-1".to_owned()),
                 namespace: Some("prod".to_owned()),
-                ip: Some("10.0.0.7".to_owned()),
-                labels: Some(BTreeMap::from([
-                    ("app".to_owned(), "shop".to_owned()),
-                    ("tier".to_owned(), "front".to_owned()),
-                ])),
-                sandbox_id: Some("abcdef0123456789".repeat(4)),
-                owner: Some(Owner {
-                    kind: "Deployment",
-                    name: "shop".to_owned(),
-                }),
+                ..Pod::default()
             }),
             privileged: Some(false),
             host_pid: Some(true),
@@ -86,25 +76,8 @@ fn event() -> SyscallEvent {
                 volume("hostPath", "/var/log/app", false),
                 volume("configMap", "/var/lib/kubelet/x", true),
             ]),
-            runtime: Some(Runtime::Containerd),
-            start_ns: Some(1_600_000_000_000_000_000),
-            image_digest: Some("sha256:0123".to_owned()),
-            mounts: Some(vec![
-                bind_mount("/etc/ssl", "/ssl", true),
-                bind_mount("/var/log/app", "/logs", false),
-            ]),
-            labels: Some(BTreeMap::from([("team".to_owned(), "shop".to_owned())])),
-            gaps: vec![Gap::NoBundle, Gap::RuntimeSilent],
+            ..Container::default()
         }),
-    }
-}
-
-fn bind_mount(source: &str, destination: &str, read_only: bool) -> BindMount {
-    BindMount {
-        source: source.to_owned(),
-        destination: destination.to_owned(),
-        read_only,
-        propagation: "private",
     }
 }
 

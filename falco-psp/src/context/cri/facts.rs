@@ -125,6 +125,26 @@ impl RuntimeFacts {
         })
     }
 
+    /// Of a container of which nothing but the pod is known.
+    #[cfg(test)]
+    pub(crate) fn of_pod(namespace: &str, name: &str) -> Self {
+        let pod = Pod {
+            name: Some(name.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..Pod::default()
+        };
+        Self {
+            pod,
+            ..Self::default()
+        }
+    }
+
+    /// A sandbox of which nothing is known.
+    #[cfg(test)]
+    pub(crate) fn sandbox() -> Self {
+        Self::of_sandbox(PodSandboxStatusResponse::default())
+    }
+
     /// Of a sandbox.
     pub(super) fn of_sandbox(response: PodSandboxStatusResponse) -> Self {
         Self {

@@ -1,25 +1,31 @@
 //! The agent: takes events from their source, adds what surrounds them, has the rules judge them
 //! and tells what they find. It owns all that changes while it runs.
 
+mod forget;
+mod hold;
+mod metadata;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use falco_psp_common::record::{Kind, flags, namespace};
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::Map;
 
 use crate::container::Container;
 use crate::context::cgroup::ContainerRef;
 use crate::context::containers::{Containers, Sighting};
 use crate::context::host::HostNamespaces;
-use crate::context::processes::{self, Found, Origin, Programs};
+use crate::context::processes::{self, Found, Origin, Programs, epoch_ns, now_ns};
 use crate::event::{Activity, Event, Process, SyscallEvent};
 use crate::outputs::alert::Alert;
 use crate::outputs::stdout::Stdout;
+use crate::report::departed::Departed;
 use crate::report::tally::{Tally, Violation, facts};
 use crate::rules::RuleSet;
 use crate::sources::syscall::calls;
 use crate::sources::syscall::decode::Record;
+
+use metadata::{Metadata, Pending};
 
 /// What became of the records that the agent took from the ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,9 +55,12 @@ pub struct Agent {
     host_mnt_ns: u32,
     containers: Containers,
     programs: Programs,
+    metadata: Metadata,
     /// Until it is closed.
     stdout: Option<Stdout>,
     number: u64,
+    /// The containers that are gone.
+    pub departed: Departed,
     /// What was found.
     pub tally: Tally,
     /// What became of the records.
@@ -68,6 +77,8 @@ impl Agent {
             host_mnt_ns: host.get(namespace::MNT),
             containers: Containers::new(host),
             programs: Programs::default(),
+            metadata: Metadata::default(),
+            departed: Departed::default(),
             stdout: Some(stdout),
             number: 0,
             tally: Tally::default(),
@@ -247,6 +258,7 @@ impl Agent {
         let id = &sighting.container.id;
         if self.containers.get(id).is_none() {
             self.containers.start(sighting);
+            self.look_up(id);
             let process = Arc::clone(sighting.process);
             self.judge(id, Activity::Container, process, time_ns, 0);
         }
@@ -267,19 +279,28 @@ impl Agent {
             self.fates.sandbox += 1;
             return;
         }
-        self.fates.judged += 1;
-        self.number += 1;
-        // A container as a whole is judged whichever program shows it.
-        let program = process.executable.clone();
-        let program = program.filter(|_| activity != Activity::Container);
-        let event = Event::from(SyscallEvent {
-            number: self.number,
+        let event = SyscallEvent {
+            number: 0,
             time_ns,
             activity,
             process,
             container: Arc::clone(&tracked.container),
-        });
-        let container = self.tally.subject(container_id);
+        };
+        if let Some(pending) = self.hold(Pending { event, posture }) {
+            self.judge_now(pending);
+        }
+    }
+
+    fn judge_now(&mut self, pending: Pending) {
+        let Pending { mut event, posture } = pending;
+        self.fates.judged += 1;
+        self.number += 1;
+        event.number = self.number;
+        // A container as a whole is judged whichever program shows it.
+        let program = event.process.executable.clone();
+        let program = program.filter(|_| event.activity != Activity::Container);
+        let container = self.tally.subject(&event.container.id);
+        let event = Event::from(event);
         for (index, rule) in self.rules.matching(&event) {
             let violation = Violation {
                 rule: index,
@@ -336,23 +357,6 @@ fn activity_of(record: &Record<'_>) -> Option<Activity> {
             fs_type: record.fs_type().unwrap_or_default(),
         },
     })
-}
-
-fn clock_ns(clock: ClockId) -> u64 {
-    let now = clock_gettime(clock);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
-}
-
-fn now_ns() -> u64 {
-    clock_ns(ClockId::Realtime)
-}
-
-/// Nanoseconds since boot as nanoseconds since the epoch. Asked anew for each event, so that a
-/// clock that is set meanwhile does no lasting harm; both calls stay in user space (vDSO).
-fn epoch_ns(boot_ns: u64) -> u64 {
-    let boot_now = clock_ns(ClockId::Boottime);
-    now_ns().saturating_sub(boot_now.saturating_sub(boot_ns))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::context::cri::Choice;
 use crate::fields::Source;
 use crate::sources::syscall::load::KERNEL_BTF;
 
@@ -55,7 +56,7 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t, conflicts_with = "json")]
         format: CheckFormat,
         /// Leave this namespace out, such as kube-system; may be given several times
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, visible_alias = "exclude-namespace", value_name = "NAME")]
         exempt_namespace: Vec<String>,
         /// The namespace of manifests that name none
         #[arg(long, value_name = "NAME", default_value = "default")]
@@ -142,8 +143,12 @@ pub struct Watch {
     #[arg(long, value_name = "NAME")]
     pub namespace: Vec<String>,
     /// Leave this namespace out, such as kube-system; may be given several times
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "exclude-namespace", value_name = "NAME")]
     pub exempt_namespace: Vec<String>,
+    /// The container runtime's socket (CRI), which is asked for what it knows of containers; none
+    /// asks nobody [default: where containerd, CRI-O, k3s and cri-dockerd have theirs]
+    #[arg(long, value_name = "SOCKET")]
+    pub cri: Option<Choice>,
     /// Judge the Kubernetes audit events of this log instead of watching the node; - is standard
     /// input, and gzip is fine
     #[arg(long, value_name = "FILE")]

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::agent::Agent;
 use crate::audit::Auditor;
 use crate::cli::Watch;
+use crate::context::cri::lookups::Lookups;
 use crate::context::host::HostNamespaces;
 use crate::outputs::alert::{Format, Style};
 use crate::outputs::stdout::Stdout;
@@ -33,6 +34,8 @@ use crate::sources::syscall::reader::Reader;
 const BATCH: usize = 4_096;
 /// How often the ledger is looked at for losses.
 const LEDGER_TICK: Duration = Duration::from_secs(1);
+/// How often containers that are gone are looked for.
+const FORGET_TICK: Duration = Duration::from_secs(5);
 /// Batches of audit events that may wait.
 const QUEUE: usize = 16;
 /// After this time without any audit event, that is told.
@@ -113,7 +116,7 @@ pub async fn watch(
         };
         let ready = async {
             match &mut live {
-                Some(live) => live.reader.wait().await,
+                Some(live) => live.wait().await,
                 None => pending().await,
             }
         };
@@ -217,6 +220,7 @@ struct Live {
     reader: Reader,
     started: Instant,
     last_look: Instant,
+    last_forgetting: Instant,
     lost_before: u64,
 }
 
@@ -240,6 +244,8 @@ impl Live {
         let count = |source| counts.get(&source).copied().unwrap_or(0);
         let (of_calls, of_pods) = (count(Source::Syscall), count(Source::K8sAudit));
         let mut agent = Agent::new(Arc::clone(&rules), options.all, host, stdout);
+        let lookups = Lookups::start(options.cri.clone()).map_err(system("start a thread"))?;
+        agent.look_up_with(lookups);
         // First the hooks, then the scan: a container that starts between the two is seen by both.
         let mut kernel =
             KernelSide::start(&host, kernel_options, |name| event_types.contains(name))?;
@@ -279,18 +285,32 @@ impl Live {
             reader,
             started,
             last_look: Instant::now(),
+            last_forgetting: Instant::now(),
             lost_before: 0,
         })
     }
 
-    /// Takes what is in the ring.
+    /// Waits until it is worth draining.
+    async fn wait(&mut self) -> io::Result<()> {
+        tokio::select! {
+            ready = self.reader.wait() => ready,
+            () = self.agent.unsettled() => Ok(()),
+        }
+    }
+
+    /// Takes what is in the ring, and what was looked up.
     fn drain(&mut self) {
+        self.agent.settle();
         self.reader.drain(BATCH, |record| self.agent.take(record));
         #[cfg(feature = "debug-log")]
         self.kernel.flush_log();
         if self.last_look.elapsed() >= LEDGER_TICK {
             self.last_look = Instant::now();
             self.tell_loss();
+        }
+        if self.last_forgetting.elapsed() >= FORGET_TICK {
+            self.last_forgetting = Instant::now();
+            self.agent.forget_gone();
         }
     }
 
@@ -306,6 +326,7 @@ impl Live {
     fn stop(&mut self) {
         self.kernel.disarm();
         while self.reader.drain(BATCH, |record| self.agent.take(record)) > 0 {}
+        self.agent.settle_all();
         self.tell_loss();
         for (posture, times) in self.kernel.repeats() {
             self.agent.repeated(posture, times);
@@ -315,20 +336,22 @@ impl Live {
     /// Whether some container conflicts with every policy: with one of several it may still be
     /// admitted by another.
     fn any_violates_all(&self, policies: &Policies) -> bool {
-        let counts = self.agent.tally.counts();
-        let violated: HashSet<(&str, usize)> = counts
-            .filter_map(|(id, rule, _)| Some((id, policies.policy_of(rule)?)))
-            .collect();
-        violated.iter().any(|(id, _)| {
+        let mut violated = self.agent.tally.violated().into_iter();
+        violated.any(|rules| {
+            let violated: HashSet<usize> = rules
+                .into_iter()
+                .filter_map(|rule| policies.policy_of(rule))
+                .collect();
             let mut all = 0..policies.each.len();
-            all.all(|policy| violated.contains(&(*id, policy)))
+            all.all(|policy| violated.contains(&policy))
         })
     }
 
     /// Whether a rule of the user's own has fired.
     fn own_fired(&self, policies: &Policies) -> bool {
-        let mut counts = self.agent.tally.counts();
-        counts.any(|(_, rule, _)| policies.policy_of(rule).is_none())
+        let violated = self.agent.tally.violated();
+        let mut rules = violated.iter().flatten();
+        rules.any(|rule| policies.policy_of(*rule).is_none())
     }
 
     fn summary(&self, policies: &Policies) -> String {
@@ -338,6 +361,7 @@ impl Live {
             rules: &self.rules,
             tally: &self.agent.tally,
             containers: self.agent.containers().collect(),
+            departed: &self.agent.departed,
             ledger: ledger::read(&self.kernel.ledger).unwrap_or_default(),
             fates: self.agent.fates,
         }

@@ -20,7 +20,7 @@ mod expand;
 mod explain;
 mod files;
 mod getopt;
-mod glob;
+pub(crate) mod glob;
 mod guard;
 mod items;
 mod load;

@@ -17,8 +17,8 @@ use crate::context::containers::{Containers, Sighting};
 use crate::context::host::HostNamespaces;
 use crate::context::processes::{self, Found, Origin, Programs, epoch_ns, now_ns};
 use crate::event::{Activity, Event, Process, SyscallEvent};
+use crate::outputs::Outputs;
 use crate::outputs::alert::Alert;
-use crate::outputs::stdout::Stdout;
 use crate::report::departed::Departed;
 use crate::report::tally::{Tally, Violation, facts};
 use crate::rules::RuleSet;
@@ -56,8 +56,7 @@ pub struct Agent {
     containers: Containers,
     programs: Programs,
     metadata: Metadata,
-    /// Until it is closed.
-    stdout: Option<Stdout>,
+    outputs: Outputs,
     number: u64,
     /// The containers that are gone.
     pub departed: Departed,
@@ -68,9 +67,9 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that judges by `rules` and tells what it finds on `stdout`: with `all` every
+    /// An agent that judges by `rules` and tells what it finds to `outputs`: with `all` every
     /// violation, otherwise the first of each kind.
-    pub fn new(rules: Arc<RuleSet>, all: bool, host: HostNamespaces, stdout: Stdout) -> Self {
+    pub fn new(rules: Arc<RuleSet>, all: bool, host: HostNamespaces, outputs: Outputs) -> Self {
         Self {
             rules,
             all,
@@ -79,7 +78,7 @@ impl Agent {
             programs: Programs::default(),
             metadata: Metadata::default(),
             departed: Departed::default(),
-            stdout: Some(stdout),
+            outputs,
             number: 0,
             tally: Tally::default(),
             fates: Fates::default(),
@@ -212,10 +211,7 @@ impl Agent {
 
     /// Tells that events were lost: whoever reads the alerts must know that they have holes.
     pub fn tell_loss(&mut self, lost: u64) {
-        let Some(stdout) = &self.stdout else {
-            return;
-        };
-        stdout.tell(&Alert {
+        self.outputs.tell(&Alert {
             time_ns: now_ns(),
             rule: "Falco internal: syscall event drop".to_owned(),
             priority: "Critical",
@@ -224,11 +220,6 @@ impl Agent {
             source: "internal",
             tags: Vec::new(),
         });
-    }
-
-    /// Tells nothing more, so that the writer of standard output can end.
-    pub fn close(&mut self) {
-        self.stdout = None;
     }
 
     /// A runtime sets a container up from inside its control group and namespaces. What tells its
@@ -308,10 +299,8 @@ impl Agent {
                 facts: facts(rule, &event, program.as_deref()),
             };
             let told = self.tally.count(violation, posture);
-            if (told || self.all)
-                && let Some(stdout) = &self.stdout
-            {
-                stdout.tell(&Alert::of(rule, &event));
+            if told || self.all {
+                self.outputs.tell(&Alert::of(rule, &event));
             }
         }
     }
@@ -364,7 +353,6 @@ mod tests {
     use falco_psp_common::record::FIXED_SIZE;
 
     use super::*;
-    use crate::outputs::alert::{Format, Style};
 
     const HOST: u32 = 1;
     const RUNTIME: u32 = 2;
@@ -373,8 +361,7 @@ mod tests {
 
     fn agent() -> Agent {
         let host = HostNamespaces([HOST; namespace::COUNT]);
-        let (stdout, _) = Stdout::start(Style::new(Format::Text)).unwrap();
-        Agent::new(Arc::default(), false, host, stdout)
+        Agent::new(Arc::default(), false, host, Outputs::default())
     }
 
     /// Whether a process with these mount namespaces is the workload's: its own, that of its

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::context::cri::Choice;
 use crate::fields::Source;
+use crate::outputs::Target;
 use crate::sources::syscall::load::KERNEL_BTF;
 
 /// Shows what a Kubernetes PodSecurityPolicy would break before anyone enforces it.
@@ -190,6 +191,9 @@ pub struct Watch {
     /// Print alerts as JSON, one object a line, with Falco's keys
     #[arg(long)]
     pub json: bool,
+    /// Where alerts go; may be given several times
+    #[arg(long, value_name = "OUTPUT", default_value = "stdout")]
+    pub output: Vec<Target>,
     /// Stop after this time: 10s, 5m, 1h30m [default: run until Ctrl-C]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,

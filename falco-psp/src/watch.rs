@@ -17,8 +17,8 @@ use crate::audit::Auditor;
 use crate::cli::Watch;
 use crate::context::cri::lookups::Lookups;
 use crate::context::host::HostNamespaces;
-use crate::outputs::alert::{Format, Style};
-use crate::outputs::stdout::Stdout;
+use crate::outputs::alert::Format;
+use crate::outputs::{OutputError, Outputs, Settings, lost as lost_alerts};
 use crate::own_rules::OwnRules;
 use crate::policies::Policies;
 use crate::report::summary::Summary;
@@ -53,6 +53,9 @@ pub enum WatchError {
     /// There is no webhook.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    /// An output cannot be used.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The system refuses something that it gives every process.
     #[error("cannot {what}: {why}")]
     System {
@@ -93,13 +96,15 @@ pub async fn watch(
         true => Format::Json,
         false => Format::Text,
     };
-    let (stdout, writer) = Stdout::start(Style::new(format)).map_err(system("start a thread"))?;
-    let mut audit = Audit::start(options, &policies, &own, stdout.clone()).await?;
+    let (outputs, workers) = Outputs::start(&Settings {
+        targets: options.output.clone(),
+        format,
+    })?;
+    let mut audit = Audit::start(options, &policies, &own, outputs.clone()).await?;
     let mut live = match sources(options).contains(&Source::Syscall) {
-        true => Some(Live::start(options, &policies, &own, stdout.clone())?),
+        true => Some(Live::start(options, &policies, &own, outputs.clone())?),
         false => None,
     };
-    drop(stdout);
 
     let end = options.duration.map(tokio::time::sleep);
     tokio::pin!(end);
@@ -156,7 +161,6 @@ pub async fn watch(
         live.stop();
     }
     let failed = audit.stop().await;
-    // The writer ends when nobody can tell anything more.
     let Audit {
         auditor,
         stats,
@@ -165,12 +169,8 @@ pub async fn watch(
     } = audit;
     let of_pods = wanted.then(|| auditor.summary(stats.as_deref()));
     let mut violated = auditor.found_any();
-    drop(auditor);
-    if let Some(live) = &mut live {
-        live.agent.close();
-    }
     // Whatever became of the alerts, the summary has the result.
-    let written = writer.finish();
+    let (counts, written) = workers.finish();
     if let Some(live) = &live {
         violated |= live.any_violates_all(&policies) || live.own_fired(&policies);
         eprint!("{}", live.summary(&policies));
@@ -178,16 +178,13 @@ pub async fn watch(
     if let Some(text) = of_pods {
         eprint!("{text}");
     }
+    eprint!("{}", lost_alerts(&counts));
     match written {
-        Ok(0) => {}
-        Ok(unwritten) => {
-            eprintln!("{unwritten} alerts could not be written to standard output fast enough");
-        }
         // Such as `head`, when it has enough.
         Err(why) if why.kind() == io::ErrorKind::BrokenPipe => {
             eprintln!("the reader of standard output went away: alerts were left out");
         }
-        Err(why) => return Err(system("write to standard output")(why)),
+        written => written.map_err(system("write to standard output"))?,
     }
     failed?;
     Ok(Outcome { violated, finite })
@@ -229,7 +226,7 @@ impl Live {
         options: &Watch,
         policies: &Policies,
         own: &OwnRules,
-        stdout: Stdout,
+        outputs: Outputs,
     ) -> Result<Self, WatchError> {
         let host = HostNamespaces::find().map_err(LoadError::HostNamespaces)?;
         let rules = Arc::new(own.after(&policies.rules));
@@ -243,7 +240,7 @@ impl Live {
         let counts = rules.count_by_source();
         let count = |source| counts.get(&source).copied().unwrap_or(0);
         let (of_calls, of_pods) = (count(Source::Syscall), count(Source::K8sAudit));
-        let mut agent = Agent::new(Arc::clone(&rules), options.all, host, stdout);
+        let mut agent = Agent::new(Arc::clone(&rules), options.all, host, outputs);
         let lookups = Lookups::start(options.cri.clone()).map_err(system("start a thread"))?;
         agent.look_up_with(lookups);
         // First the hooks, then the scan: a container that starts between the two is seen by both.
@@ -385,7 +382,7 @@ impl Audit {
         options: &Watch,
         policies: &Arc<Policies>,
         own: &OwnRules,
-        stdout: Stdout,
+        outputs: Outputs,
     ) -> Result<Self, WatchError> {
         let (sender, batches) = mpsc::channel(QUEUE);
         let (stop, stopped) = watch_channel::channel(false);
@@ -394,7 +391,7 @@ impl Audit {
             async move { drop(stopped.wait_for(|stopped| *stopped).await) }
         };
         let mut audit = Self {
-            auditor: Auditor::new(Arc::clone(policies), own, stdout, options.all),
+            auditor: Auditor::new(Arc::clone(policies), own, outputs, options.all),
             batches: None,
             wanted: sources(options).contains(&Source::K8sAudit),
             stop,

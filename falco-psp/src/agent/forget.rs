@@ -40,8 +40,7 @@ mod tests {
     use crate::context::containers::{GRACE, Sighting};
     use crate::context::host::HostNamespaces;
     use crate::event::{Activity, Ids, Process};
-    use crate::outputs::alert::{Format, Style};
-    use crate::outputs::stdout::Stdout;
+    use crate::outputs::Outputs;
     use crate::rules::load;
 
     use super::*;
@@ -56,10 +55,8 @@ mod tests {
         const ALL: u32 = 100_000;
         const AT_ONCE: u32 = 500;
         let (rules, _) = load(&"r.yaml".into(), RULES).unwrap();
-        let (stdout, _) = Stdout::start(Style::new(Format::Text)).unwrap();
         let host = HostNamespaces([1; namespace::COUNT]);
-        let mut agent = Agent::new(Arc::new(rules), false, host, stdout);
-        agent.close();
+        let mut agent = Agent::new(Arc::new(rules), false, host, Outputs::default());
         let mut now = Instant::now();
         let none = |_, _| false;
         for first in (0..ALL).step_by(AT_ONCE as usize) {

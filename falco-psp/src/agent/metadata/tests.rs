@@ -9,8 +9,7 @@ use crate::context::containers::Sighting;
 use crate::context::cri::{Choice, RuntimeFacts};
 use crate::context::host::HostNamespaces;
 use crate::event::Process;
-use crate::outputs::alert::{Format, Style};
-use crate::outputs::stdout::Stdout;
+use crate::outputs::Outputs;
 use crate::rules::load;
 
 /// One rule that needs metadata, one that does not, and one that tells why there is none.
@@ -30,10 +29,8 @@ const RULES: &str = "
 
 fn agent() -> Agent {
     let (rules, _) = load(&"r.yaml".into(), RULES).unwrap();
-    let (stdout, _) = Stdout::start(Style::new(Format::Text)).unwrap();
     let host = HostNamespaces([1; namespace::COUNT]);
-    let mut agent = Agent::new(Arc::new(rules), true, host, stdout);
-    agent.close();
+    let mut agent = Agent::new(Arc::new(rules), true, host, Outputs::default());
     // Nobody answers there; the answers come from the tests.
     let folder = tempfile::tempdir().unwrap();
     let choice = Choice::Socket(folder.path().join("none.sock"));

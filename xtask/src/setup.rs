@@ -203,7 +203,8 @@ fn container_tools() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let needs = "real containers need runc, and a statically linked busybox at /bin/busybox";
+    let needs = "real containers need runc, containerd, and a statically linked busybox at \
+                 /bin/busybox";
     if !debian::has_apt() {
         bail!("{needs}: install {}", missing.join(" and "));
     }
@@ -223,6 +224,9 @@ fn missing_container_tools() -> Vec<&'static str> {
     let mut packages = Vec::new();
     if workspace::program("runc").is_none() {
         packages.push("runc");
+    }
+    if workspace::program("containerd").is_none() || workspace::program("ctr").is_none() {
+        packages.push("containerd");
     }
     if !has_static_busybox() {
         packages.push("busybox-static");

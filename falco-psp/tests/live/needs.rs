@@ -9,7 +9,16 @@ pub(crate) fn containers() -> bool {
         println!("skipped: by FALCO_PSP_LIVE=skip");
         return false;
     }
-    let Some(missing) = missing() else {
+    met(missing())
+}
+
+/// The same for a test that needs containerd as well.
+pub(crate) fn containerd() -> bool {
+    containers() && met(missing_containerd())
+}
+
+fn met(missing: Option<&str>) -> bool {
+    let Some(missing) = missing else {
         return true;
     };
     let ci = env::var_os("CI").is_some_and(|value| value == "true");
@@ -29,4 +38,9 @@ fn missing() -> Option<&'static str> {
         return Some("a static busybox at /bin/busybox");
     }
     None
+}
+
+fn missing_containerd() -> Option<&'static str> {
+    let runs = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    (!runs("containerd") || !runs("ctr")).then_some("containerd with ctr")
 }

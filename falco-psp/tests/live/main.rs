@@ -5,9 +5,12 @@
 mod agent;
 mod bundle;
 mod container;
+mod containerd;
+mod cri_messages;
 mod harness;
 mod kernel;
 mod ledger;
+mod metadata;
 mod needs;
 mod posture;
 mod runtime;

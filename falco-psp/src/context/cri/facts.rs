@@ -167,6 +167,7 @@ impl RuntimeFacts {
             fill(&mut container.root_read_only, &Some(bundle.root_read_only));
             fill(&mut container.volumes, &Some(bundle.volumes.clone()));
             fill(&mut container.mounts, &Some(bundle.mounts.clone()));
+            fill(&mut container.runtime, &bundle.runtime);
         }
         if let (Some(name), Some(labels)) = (&pod.name, &pod.labels) {
             pod.owner = Owner::of(name, labels);

@@ -21,7 +21,7 @@ const NOT_FOUND: i32 = 5;
 
 /// Why a call failed.
 #[derive(Debug, Error)]
-pub(super) enum CallError {
+pub enum CallError {
     /// The socket is not there, or nobody listens.
     #[error("cannot connect: {0}")]
     Connect(#[from] io::Error),
@@ -46,7 +46,7 @@ pub(super) enum CallError {
 
 /// A connection. Clones share it; each call is a stream of its own.
 #[derive(Clone, Debug)]
-pub(super) struct Connection {
+pub struct Connection {
     sender: SendRequest<Bytes>,
 }
 
@@ -56,7 +56,7 @@ impl Connection {
     ///
     /// # Errors
     /// Nobody listens there.
-    pub(super) async fn open(socket: &Path) -> Result<Self, CallError> {
+    pub async fn open(socket: &Path) -> Result<Self, CallError> {
         let stream = UnixStream::connect(socket).await?;
         let (sender, connection) = h2::client::handshake(stream).await?;
         tokio::spawn(async move {
@@ -71,7 +71,7 @@ impl Connection {
     ///
     /// # Errors
     /// See [`CallError`].
-    pub(super) async fn call<T: Message + Default>(
+    pub async fn call<T: Message + Default>(
         &self,
         method: &str,
         question: &impl Message,

@@ -8,4 +8,5 @@ mod messages;
 mod socket;
 
 pub use facts::RuntimeFacts;
+pub use grpc::{CallError, Connection};
 pub use socket::{Choice, find};

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::context::cri::Choice;
 use crate::fields::Source;
-use crate::outputs::Target;
+use crate::outputs::options::OutputOptions;
 use crate::sources::syscall::load::KERNEL_BTF;
 
 /// Shows what a Kubernetes PodSecurityPolicy would break before anyone enforces it.
@@ -191,9 +191,9 @@ pub struct Watch {
     /// Print alerts as JSON, one object a line, with Falco's keys
     #[arg(long)]
     pub json: bool,
-    /// Where alerts go; may be given several times
-    #[arg(long, value_name = "OUTPUT", default_value = "stdout")]
-    pub output: Vec<Target>,
+    /// Where alerts go.
+    #[command(flatten)]
+    pub outputs: OutputOptions,
     /// Stop after this time: 10s, 5m, 1h30m [default: run until Ctrl-C]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
@@ -217,7 +217,7 @@ fn source(name: &str) -> Result<Source, String> {
 }
 
 /// A time span as people write it: `10s`, `5m`, `1h30m`, or a number of seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let advice = || format!("\"{text}\" is no time span; write it like 10s, 5m or 1h30m");
     if let Ok(seconds) = text.parse::<u32>() {
         return positive(Duration::from_secs(seconds.into()), advice);

@@ -18,7 +18,7 @@ use crate::cli::Watch;
 use crate::context::cri::lookups::Lookups;
 use crate::context::host::HostNamespaces;
 use crate::outputs::alert::Format;
-use crate::outputs::{OutputError, Outputs, Settings, lost as lost_alerts};
+use crate::outputs::{OutputError, Outputs, lost as lost_alerts};
 use crate::own_rules::OwnRules;
 use crate::policies::Policies;
 use crate::report::summary::Summary;
@@ -92,14 +92,12 @@ pub async fn watch(
     eprint!("{}", own.blind(&sources(options)));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for Ctrl-C"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
     let format = match options.json {
         true => Format::Json,
         false => Format::Text,
     };
-    let (outputs, workers) = Outputs::start(&Settings {
-        targets: options.output.clone(),
-        format,
-    })?;
+    let (outputs, workers) = Outputs::start(&options.outputs.settings(format))?;
     let mut audit = Audit::start(options, &policies, &own, outputs.clone()).await?;
     let mut live = match sources(options).contains(&Source::Syscall) {
         true => Some(Live::start(options, &policies, &own, outputs.clone())?),
@@ -133,6 +131,7 @@ pub async fn watch(
             }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            _ = hangup.recv() => outputs.reopen(),
             ready = ready => {
                 ready.map_err(system("wait for the ring"))?;
                 if let Some(live) = &mut live {

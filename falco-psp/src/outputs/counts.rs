@@ -36,7 +36,6 @@ impl Counters {
     }
 
     /// An alert is tried again.
-    #[expect(dead_code, reason = "for outputs that come next")]
     pub(super) fn retried(&self) {
         self.retried.fetch_add(1, Ordering::Relaxed);
     }
@@ -46,7 +45,6 @@ impl Counters {
         self.dropped.fetch_add(alerts, Ordering::Relaxed);
     }
 
-    #[expect(dead_code, reason = "for outputs that come next")]
     /// So many alerts are in the worker's hands or on disk.
     pub(super) fn set_taken(&self, alerts: u64) {
         self.taken.store(alerts, Ordering::Relaxed);

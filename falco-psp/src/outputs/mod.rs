@@ -3,21 +3,39 @@
 
 pub mod alert;
 mod counts;
+mod file;
+mod http;
+pub mod options;
 mod queue;
+mod sink;
+mod spool;
 mod stdout;
+mod syslog;
 mod target;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use thiserror::Error;
 
 use alert::{Alert, Format, Style};
 use counts::Counters;
 pub use counts::{OutputCounts, lost};
+use file::AlertFile;
+pub use file::Rotation;
+use http::Worker;
+pub use http::{HttpSettings, TlsError};
 use queue::Queue;
-pub use target::{Target, TargetError};
+use spool::Spool;
+pub use syslog::Address;
+use syslog::Syslog;
+pub use target::{Target, TargetError, Url};
+
+/// How long a source that can wait waits for an output that takes nothing at all.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where alerts are to go, and how.
 #[derive(Clone, Debug)]
@@ -26,6 +44,21 @@ pub struct Settings {
     pub targets: Vec<Target>,
     /// How standard output and files are written.
     pub format: Format,
+    /// When files are rotated.
+    pub rotation: Rotation,
+    /// What http receivers have in common.
+    pub http: HttpSettings,
+    /// Where alerts wait for them.
+    pub spool: Option<SpoolSettings>,
+}
+
+/// Where alerts wait on disk for http receivers.
+#[derive(Clone, Debug)]
+pub struct SpoolSettings {
+    /// The folder; each receiver has one in it.
+    pub folder: PathBuf,
+    /// How large each of these may be.
+    pub max_bytes: u64,
 }
 
 /// Why an output cannot be used.
@@ -38,6 +71,33 @@ pub enum OutputError {
         name: String,
         /// Why not.
         why: io::Error,
+    },
+    /// A file cannot be opened.
+    #[error("cannot write alerts to {}: {why}", .path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        why: io::Error,
+    },
+    /// A receiver cannot be verified.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// There is no place to wait.
+    #[error("cannot use the spool {}: {why}", .path.display())]
+    Spool {
+        /// Its folder.
+        path: PathBuf,
+        /// Why not.
+        why: io::Error,
+    },
+    /// An option without an output that needs it.
+    #[error("{option} is for {outputs} outputs, and there is none: add --output {outputs}://…")]
+    Unused {
+        /// The option.
+        option: &'static str,
+        /// The outputs that it is for.
+        outputs: &'static str,
     },
     /// The same output twice.
     #[error("the output {0} is given twice")]
@@ -66,6 +126,7 @@ struct Output {
 enum Form {
     Text,
     Json,
+    Syslog,
 }
 
 /// The threads that deliver.
@@ -88,6 +149,7 @@ impl Outputs {
     /// # Errors
     /// See [`OutputError`].
     pub fn start(settings: &Settings) -> Result<(Self, Workers), OutputError> {
+        settings.check()?;
         let mut outputs: Vec<Output> = Vec::new();
         let mut threads = Vec::new();
         for target in &settings.targets {
@@ -96,17 +158,17 @@ impl Outputs {
                 return Err(OutputError::Twice(name));
             }
             let counters = Arc::new(Counters::default());
-            let form = match settings.format {
-                Format::Text => Form::Text,
-                Format::Json => Form::Json,
+            let patience = (*target != Target::Stdout).then_some(PATIENCE);
+            let queue = Arc::new(Queue::new(patience));
+            let form = match target {
+                Target::Http(_) => Form::Json,
+                Target::Syslog(_) => Form::Syslog,
+                Target::Stdout | Target::File(_) => match settings.format {
+                    Format::Text => Form::Text,
+                    Format::Json => Form::Json,
+                },
             };
-            let (queue, work): (_, Box<dyn FnOnce() -> io::Result<()> + Send>) = match target {
-                Target::Stdout => {
-                    let queue = Arc::new(Queue::new(None));
-                    let (from, counters) = (Arc::clone(&queue), Arc::clone(&counters));
-                    (queue, Box::new(move || stdout::work(&from, &counters)))
-                }
-            };
+            let work = settings.worker(target, &name, Arc::clone(&queue), Arc::clone(&counters))?;
             let thread = thread::Builder::new().name("output".to_owned());
             threads.push(thread.spawn(work).map_err(|why| OutputError::Thread {
                 name: name.clone(),
@@ -149,11 +211,12 @@ impl Outputs {
     }
 
     fn give(&self, alert: &Alert, push: impl Fn(&Queue, Arc<str>) -> bool) {
-        let mut made: [Option<Arc<str>>; 2] = [None, None];
+        let mut made: [Option<Arc<str>>; 3] = [None, None, None];
         for output in &*self.outputs {
             let line = made[output.form as usize].get_or_insert_with(|| match output.form {
                 Form::Text => alert.line(&self.text).into(),
                 Form::Json => alert.line(&self.json).into(),
+                Form::Syslog => syslog::message(alert, &self.text).into(),
             });
             if !push(&output.queue, Arc::clone(line)) {
                 output.counters.dropped(1);
@@ -172,6 +235,74 @@ impl Outputs {
     /// Has files opened anew, after something else has renamed them.
     pub fn reopen(&self) {
         self.outputs.iter().for_each(|output| output.queue.reopen());
+    }
+}
+
+/// What the thread of an output does.
+type Work = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+impl Settings {
+    fn check(&self) -> Result<(), OutputError> {
+        let any = |wanted: fn(&Url) -> bool| {
+            let mut targets = self.targets.iter();
+            targets.any(|target| matches!(target, Target::Http(url) if wanted(url)))
+        };
+        let unused = |option, outputs| Err(OutputError::Unused { option, outputs });
+        match self {
+            _ if self.spool.is_some() && !any(|_| true) => unused("--spool-dir", "http"),
+            _ if self.http.ca.is_some() && !any(|url| url.tls) => unused("--output-ca", "https"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens an output.
+    fn worker(
+        &self,
+        target: &Target,
+        name: &str,
+        queue: Arc<Queue>,
+        counters: Arc<Counters>,
+    ) -> Result<Work, OutputError> {
+        let name = name.to_owned();
+        Ok(match target {
+            Target::Stdout => Box::new(move || stdout::work(&queue, &counters)),
+            Target::File(path) => {
+                let file = AlertFile::open(path, self.rotation);
+                let mut file = file.map_err(|why| OutputError::File {
+                    path: path.clone(),
+                    why,
+                })?;
+                Box::new(move || {
+                    sink::work(&queue, &counters, &mut file, &name);
+                    Ok(())
+                })
+            }
+            Target::Syslog(address) => {
+                let mut syslog = Syslog::new(address.clone());
+                Box::new(move || {
+                    sink::work(&queue, &counters, &mut syslog, &name);
+                    Ok(())
+                })
+            }
+            Target::Http(url) => {
+                let spool = self.spool.as_ref().map(|spool| spool.open(url));
+                let worker = Worker::new(name, url.clone(), &self.http, spool.transpose()?)?;
+                Box::new(move || worker.work(&queue, &counters))
+            }
+        })
+    }
+}
+
+impl SpoolSettings {
+    /// Opens the spool of a receiver: a folder whose name can be read, and is the receiver's alone.
+    fn open(&self, url: &Url) -> Result<Spool, OutputError> {
+        let whole = format!("{} {} {}", url.tls, url.authority, url.path);
+        let readable = url
+            .authority
+            .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let name = format!("{readable}-{:08x}", crc32fast::hash(whole.as_bytes()));
+        let path = self.folder.join(name);
+        Spool::open(&path, self.max_bytes).map_err(|why| OutputError::Spool { path, why })
     }
 }
 

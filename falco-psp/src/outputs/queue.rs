@@ -120,17 +120,60 @@ impl Queue {
         }
     }
 
+    /// Waits until there may be something to do, for the only task that takes.
+    pub(super) async fn something(&self) {
+        self.came_async.notified().await;
+    }
+
+    /// The alert that is next, which stays: for the only worker that takes.
+    pub(super) fn front(&self) -> Option<Arc<str>> {
+        self.state().lines.front().cloned()
+    }
+
+    /// Takes out the alert that is next.
+    pub(super) fn pop(&self) -> Option<Arc<str>> {
+        self.pop_from(&mut self.state())
+    }
+
+    /// Whether it is closed and empty.
+    pub(super) fn is_finished(&self) -> bool {
+        let state = self.state();
+        state.closed.is_some() && state.lines.is_empty()
+    }
+
+    fn pop_from(&self, state: &mut State) -> Option<Arc<str>> {
+        let line = state.lines.pop_front()?;
+        state.bytes -= line.len();
+        state.stuck = false;
+        self.room.notify_all();
+        Some(line)
+    }
+
     fn take(&self, state: &mut State) -> Option<Next> {
         if std::mem::take(&mut state.reopen) {
             return Some(Next::Reopen);
         }
-        if let Some(line) = state.lines.pop_front() {
-            state.bytes -= line.len();
-            state.stuck = false;
-            self.room.notify_all();
+        if let Some(line) = self.pop_from(state) {
             return Some(Next::Line(line));
         }
         state.closed.map(|_| Next::Closed)
+    }
+
+    /// Waits for a while, less if the file is to be opened anew; whether it is.
+    pub(super) fn pause(&self, time: Duration) -> bool {
+        let start = Instant::now();
+        let mut state = self.state();
+        while !state.reopen {
+            let left = time.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            (state, _) = self
+                .came
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::take(&mut state.reopen)
     }
 
     /// Has the worker open its file anew, before it writes anything more.
@@ -146,6 +189,11 @@ impl Queue {
         self.came.notify_all();
         self.came_async.notify_one();
         self.room.notify_all();
+    }
+
+    /// How long ago it was closed.
+    pub(super) fn closed_for(&self) -> Option<Duration> {
+        self.state().closed.map(|closed| closed.elapsed())
     }
 
     /// The worker takes nothing more, and what waits is lost; how much that is.

@@ -41,7 +41,7 @@ pub use explain::Part;
 pub use files::{ReadError, RulesFile, read_files};
 pub use guard::EventTypes;
 pub use load::{Parsed, ParsedRule, load, load_files, parse_file};
-pub use output::{Output, escape};
+pub use output::{Output, escape, is_unsafe};
 pub use parse::{MAX_NESTING, ParseError, parse};
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::context::cri::Choice;
 use crate::fields::Source;
 use crate::outputs::options::OutputOptions;
+use crate::selector::Selector;
 use crate::sources::syscall::load::KERNEL_BTF;
 
 /// Shows what a Kubernetes PodSecurityPolicy would break before anyone enforces it.
@@ -146,6 +147,9 @@ pub struct Watch {
     /// Leave this namespace out, such as kube-system; may be given several times
     #[arg(long, visible_alias = "exclude-namespace", value_name = "NAME")]
     pub exempt_namespace: Vec<String>,
+    /// Judge only what pods with these labels do: app=web, tier!=front, app in (web, api), app, !app
+    #[arg(long, value_name = "LABELS", conflicts_with_all = ["audit_log", "audit_listen"])]
+    pub selector: Option<Selector>,
     /// The container runtime's socket (CRI), which is asked for what it knows of containers; none
     /// asks nobody [default: where containerd, CRI-O, k3s and cri-dockerd have theirs]
     #[arg(long, value_name = "SOCKET")]

@@ -25,6 +25,7 @@ pub mod policies;
 pub mod psp;
 pub mod report;
 pub mod rules;
+pub mod selector;
 pub mod sources;
 pub mod validate;
 pub mod watch;

@@ -136,6 +136,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let limits = Limits {
                 namespaces: options.namespace.clone(),
                 exempt_namespaces: options.exempt_namespace.clone(),
+                selector: options.selector.clone().unwrap_or_default(),
             };
             let policies = load(&options.psp, &limits)?;
             let own = load_rules(&options.rules)?;

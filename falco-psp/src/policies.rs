@@ -13,6 +13,7 @@ use crate::convert::{self, ConvertError, FalcoRules};
 use crate::diagnostic::Diagnostic;
 use crate::psp::{self, Scope};
 use crate::rules::{self, Rule, RuleSet};
+use crate::selector::Selector;
 
 /// Why policies cannot judge.
 #[derive(Debug, Error)]
@@ -56,6 +57,8 @@ pub struct Limits {
     pub namespaces: Vec<String>,
     /// Not these namespaces.
     pub exempt_namespaces: Vec<String>,
+    /// Only what pods with these labels do.
+    pub selector: Selector,
 }
 
 /// A policy among several.
@@ -147,6 +150,7 @@ impl Policies {
         self.warnings.extend(found);
         self.unobserved.extend(converted.unobserved);
         self.scope.images |= !policy.scope.images.is_empty();
+        self.scope.labels |= !policy.scope.labels.is_empty();
         self.scope.namespaces |=
             !policy.scope.namespaces.is_empty() || !policy.scope.exempt_namespaces.is_empty();
         if !self.text.is_empty() {
@@ -191,6 +195,7 @@ pub fn save(path: &Path, text: &str) -> Result<(), PolicyError> {
 
 impl Limits {
     fn apply(&self, scope: &mut Scope) {
+        scope.labels.extend(self.selector.conditions());
         scope
             .exempt_namespaces
             .extend(self.exempt_namespaces.iter().cloned());

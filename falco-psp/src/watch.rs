@@ -360,6 +360,7 @@ impl Live {
             departed: &self.agent.departed,
             ledger: ledger::read(&self.kernel.ledger).unwrap_or_default(),
             fates: self.agent.fates,
+            metadata: self.agent.metadata_counts(),
         }
         .text()
     }

@@ -44,7 +44,11 @@ pub fn identify(path: &str, is_known: impl Fn(&str) -> bool) -> Option<Container
             return None;
         }
         let parents = &names[..depth];
-        let pod_uid = parents.iter().rev().find_map(|parent| pod_uid(parent));
+        let pod_uid = parents
+            .iter()
+            .rev()
+            .find_map(|parent| pod_uid(parent))
+            .or_else(|| pod_uid(name.split_once(':')?.0));
         let id = scheme_id(name)
             // Directly below a pod stand only containers.
             .or_else(|| {
@@ -228,13 +232,7 @@ mod tests {
                 "a".repeat(64)
             ),
         ] {
-            // The oldest systemd form puts the uid where only its own slice would tell it.
-            let pod = found(&path);
-            if path.contains(":cri-containerd:") {
-                assert_eq!(pod.map(|pod| pod.0), Some(ID.to_owned()), "{path}");
-            } else {
-                assert_eq!(pod, expected, "{path}");
-            }
+            assert_eq!(found(&path), expected, "{path}");
         }
     }
 
@@ -268,6 +266,85 @@ mod tests {
     }
 
     #[test]
+    fn the_runtime_is_told_by_the_innermost_name() {
+        let pod = format!("kubepods-pod{}.slice", UID.replace('-', "_"));
+        let outer = "a".repeat(64);
+        for (path, expected) in [
+            (
+                format!("/{pod}/cri-containerd-{ID}.scope"),
+                Some(Runtime::Containerd),
+            ),
+            (format!("/{pod}/crio-{ID}.scope"), Some(Runtime::CriO)),
+            (format!("/{pod}/docker-{ID}.scope"), Some(Runtime::Docker)),
+            (
+                format!("/system.slice/containerd.service/{pod}:cri-containerd:{ID}"),
+                Some(Runtime::Containerd),
+            ),
+            (format!("/docker/{ID}"), Some(Runtime::Docker)),
+            (
+                format!("/machine.slice/libpod-{ID}.scope/container"),
+                Some(Runtime::Podman),
+            ),
+            (format!("/libpod_parent/libpod-{ID}"), Some(Runtime::Podman)),
+            // A cluster in a Docker container: its pods are not Docker's.
+            (
+                format!("/docker/{outer}/kubelet/kubepods/pod{UID}/{ID}"),
+                None,
+            ),
+            (
+                format!(
+                    "/system.slice/docker-{outer}.scope/kubelet.slice/{pod}/cri-containerd-{ID}.scope"
+                ),
+                Some(Runtime::Containerd),
+            ),
+            (format!("/kubepods/besteffort/pod{UID}/{ID}"), None),
+            (format!("/default/{ID}"), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(runtime(&path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn clusters_in_containers_and_other_roots() {
+        let underscored = UID.replace('-', "_");
+        let outer = "a".repeat(64);
+        let expected = Some((ID.to_owned(), Some(UID.to_owned())));
+        for path in [
+            // kind and minikube, with both drivers.
+            format!("/docker/{outer}/kubelet/kubepods/burstable/pod{UID}/{ID}"),
+            format!("/docker/{outer}/docker/{outer}/kubepods/pod{UID}/{ID}"),
+            format!(
+                "/system.slice/docker-{outer}.scope/kubelet.slice/kubelet-kubepods.slice/\
+                 kubelet-kubepods-besteffort.slice/\
+                 kubelet-kubepods-besteffort-pod{underscored}.slice/cri-containerd-{ID}.scope"
+            ),
+            format!(
+                "/machine.slice/libpod-{outer}.scope/container/kubelet.slice/\
+                 kubelet-kubepods-pod{underscored}.slice/crio-{ID}.scope"
+            ),
+            // As a process sees it that is in a namespace of control groups of its own.
+            format!("/../../kubepods/besteffort/pod{UID}/{ID}"),
+            format!("/../../../kubepods-pod{underscored}.slice/cri-containerd-{ID}.scope/a/b"),
+            // CRI-O's own group below that of the container.
+            format!("/kubepods.slice/kubepods-pod{underscored}.slice/crio-{ID}.scope/container"),
+        ] {
+            assert_eq!(found(&path), expected, "{path}");
+        }
+        // The node of such a cluster is itself a container.
+        let node = found(&format!("/docker/{outer}/kubelet"));
+        assert_eq!(node, Some((outer.clone(), None)));
+        for path in [
+            format!("/machine.slice/machine-libpod_pod_{outer}.slice/libpod-{ID}.scope"),
+            format!("/libpod_parent/{outer}/libpod-{ID}"),
+            format!("/k8s.io/{ID}"),
+            format!("/system.slice/nerdctl-{ID}.scope"),
+        ] {
+            assert_eq!(found(&path), Some((ID.to_owned(), None)), "{path}");
+        }
+    }
+
+    #[test]
     fn a_short_name_below_a_pod_is_a_container() {
         assert_eq!(
             found(&format!("/kubepods/besteffort/pod{UID}/falco-psp-test-1")),
@@ -277,9 +354,18 @@ mod tests {
 
     #[test]
     fn what_is_no_container() {
+        let digits = "0".repeat(63);
         for path in [
             "",
             "/",
+            "///",
+            "/../..",
+            &format!("/docker/{digits}"),
+            &format!("/system.slice/docker-{digits}x"),
+            &format!("/kubepods/pod{digits}"),
+            "/machine.slice/machine-libpod_pod_x.slice",
+            "/crio-.scope",
+            ":",
             "/init.scope",
             "/system.slice/ssh.service",
             "/user.slice/user-0.slice/session-1.scope",
@@ -333,8 +419,11 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn never_panics(path in "[a-z0-9:/._-]{0,80}", text: String) {
-            let _ = found(&path);
-            let _ = path_of_proc(&text);
+            for text in [&path, &text] {
+                let _ = found(text);
+                let _ = path_of_proc(text);
+                let _ = runtime(text);
+            }
         }
     }
 }

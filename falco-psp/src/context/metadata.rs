@@ -1,5 +1,7 @@
 //! What came of looking up what surrounds containers: one line a layer.
 
+use std::fmt;
+
 /// What came of the look-ups in one layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
@@ -11,6 +13,21 @@ pub struct Outcomes {
     pub failed: u64,
     /// It did not answer in time.
     pub timed_out: u64,
+}
+
+impl fmt::Display for Outcomes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            found,
+            not_there,
+            failed,
+            timed_out,
+        } = self;
+        write!(
+            f,
+            "found {found}, not there {not_there}, failed {failed}, timed out {timed_out}"
+        )
+    }
 }
 
 /// The look-ups so far, by layer. A look-up that is tried again counts each time.

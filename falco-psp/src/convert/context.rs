@@ -85,6 +85,8 @@ struct Scope {
     images: Vec<String>,
     namespaces: Vec<String>,
     exempt_namespaces: Vec<String>,
+    /// Conditions.
+    labels: Vec<String>,
     /// Whether there is any of them.
     limited: bool,
 }
@@ -150,6 +152,7 @@ impl Context {
             images: strings("falco-rules-psp-images", &policy.scope.images)?,
             namespaces: strings("falco-rules-psp-namespaces", &policy.scope.namespaces)?,
             exempt_namespaces: strings("exempt namespaces", &policy.scope.exempt_namespaces)?,
+            labels: policy.scope.labels.clone(),
             limited: policy.scope != crate::psp::Scope::default(),
         };
         let host_paths = HostPaths::new(&policy.allowed_host_paths)?;
@@ -160,6 +163,7 @@ impl Context {
             .iter()
             .chain(&scope.namespaces)
             .chain(&scope.exempt_namespaces)
+            .chain(&scope.labels)
             .chain(&host_paths.all);
         if strings.any(|string| string.contains(&format!("{prefix}_"))) {
             prefix = format!("psp_{}", text::slug(&policy.name, true));

@@ -69,6 +69,8 @@ pub struct Scope {
     pub namespaces: Vec<String>,
     /// Namespaces that are left out.
     pub exempt_namespaces: Vec<String>,
+    /// What pods' labels must be: conditions about what pods do, which must all hold.
+    pub labels: Vec<String>,
 }
 
 impl Policy {

@@ -9,9 +9,10 @@ use falco_psp_common::record::Kind;
 
 use super::departed::Departed;
 use super::tally::Tally;
-use super::unknown::{IMAGE, NAMESPACE};
+use super::unknown::{IMAGE, LABELS, NAMESPACE};
 use crate::agent::Fates;
 use crate::container::Container;
+use crate::context::metadata::MetadataCounts;
 use crate::policies::Policies;
 use crate::rules::{RuleSet, escape};
 use crate::sources::syscall::ledger::Counts;
@@ -34,6 +35,8 @@ pub struct Summary<'a> {
     pub ledger: Vec<(Kind, Counts)>,
     /// What became of the records.
     pub fates: Fates,
+    /// What came of looking up what surrounds containers.
+    pub metadata: MetadataCounts,
 }
 
 /// What a policy's scope rests on.
@@ -43,6 +46,8 @@ pub struct Scope {
     pub images: bool,
     /// The namespace.
     pub namespaces: bool,
+    /// The pod's labels.
+    pub labels: bool,
 }
 
 impl Summary<'_> {
@@ -140,6 +145,7 @@ impl Summary<'_> {
             let matters = match fact {
                 IMAGE => self.policies.scope.images,
                 NAMESPACE => self.policies.scope.namespaces,
+                LABELS => self.policies.scope.labels,
                 _ => true,
             };
             if matters {
@@ -190,7 +196,18 @@ impl Summary<'_> {
             text,
             "agent: judged {judged}, runtime set-up {set_up}, no container {no_container}, \
              sandbox {sandbox}, undecodable {undecodable}"
-        )
+        )?;
+        for (layer, outcomes) in self.metadata.layers() {
+            writeln!(text, "metadata by {layer}: {outcomes}")?;
+        }
+        if self.metadata.given_up > 0 {
+            let events = self.metadata.given_up;
+            writeln!(
+                text,
+                "metadata: {events} events were judged before it was known"
+            )?;
+        }
+        Ok(())
     }
 }
 

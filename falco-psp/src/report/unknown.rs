@@ -10,7 +10,7 @@ pub struct Unknown {
 
 /// The facts, and what tells that one is unknown of a container.
 type IsUnknown = fn(&Container) -> bool;
-const FACTS: [(&str, IsUnknown); 6] = [
+const FACTS: [(&str, IsUnknown); 7] = [
     ("privileged", |c| c.privileged.is_none()),
     ("host namespaces", |c| c.host_network.is_none()),
     ("read-only root", |c| c.root_read_only.is_none()),
@@ -19,10 +19,15 @@ const FACTS: [(&str, IsUnknown); 6] = [
     (NAMESPACE, |c| {
         c.pod.as_ref().is_none_or(|pod| pod.namespace.is_none())
     }),
+    (LABELS, |c| {
+        c.pod.as_ref().is_none_or(|pod| pod.labels.is_none())
+    }),
 ];
 
 /// Matters only where a policy is about images.
 pub const IMAGE: &str = "image";
+/// Matters only where pods are selected by them.
+pub const LABELS: &str = "labels";
 /// Matters only where a policy is about namespaces.
 pub const NAMESPACE: &str = "namespace";
 

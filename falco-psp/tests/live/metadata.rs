@@ -135,5 +135,26 @@ fn alerts_name_pods_as_the_runtime_does_and_come_without_it() -> Result<()> {
     let again = containerd.pod("shop", "again", &[], true)?;
     assert!(agent.wait_for(|alerts| tells(alerts, &again, &named("again"))));
     agent.stop()?;
+
+    // Pods are selected by labels that only the runtime tells.
+    let options = [
+        "--cri",
+        &socket,
+        "--selector",
+        "app in (web)",
+        "--duration",
+        "3s",
+    ];
+    let ended = Agent::start(RESTRICTED, &options)?.wait()?;
+    assert!(tells(&ended.alerts, &bad, &named(&name)));
+    assert!(ended.alerts.iter().all(|alert| is_about(alert, &bad)));
+    let options = ["--cri", "none", "--selector", "app=web", "--duration", "2s"];
+    let ended = Agent::start(RESTRICTED, &options)?.wait()?;
+    assert_eq!(ended.alerts.len(), 0);
+    assert!(
+        ended.messages.contains("unknown: labels of"),
+        "{}",
+        ended.messages
+    );
     Ok(())
 }

@@ -6,6 +6,7 @@ mod agent;
 mod bundle;
 mod container;
 mod harness;
+mod image;
 mod kernel;
 mod ledger;
 mod needs;

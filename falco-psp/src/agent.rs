@@ -1,25 +1,31 @@
 //! The agent: takes events from their source, adds what surrounds them, has the rules judge them
 //! and tells what they find. It owns all that changes while it runs.
 
+mod forget;
+mod hold;
+mod metadata;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use falco_psp_common::record::{Kind, flags, namespace};
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::Map;
 
 use crate::container::Container;
 use crate::context::cgroup::ContainerRef;
 use crate::context::containers::{Containers, Sighting};
 use crate::context::host::HostNamespaces;
-use crate::context::processes::{self, Found, Origin, Programs};
+use crate::context::processes::{self, Found, Origin, Programs, epoch_ns, now_ns};
 use crate::event::{Activity, Event, Process, SyscallEvent};
+use crate::outputs::Outputs;
 use crate::outputs::alert::Alert;
-use crate::outputs::stdout::Stdout;
+use crate::report::departed::Departed;
 use crate::report::tally::{Tally, Violation, facts};
 use crate::rules::RuleSet;
 use crate::sources::syscall::calls;
 use crate::sources::syscall::decode::Record;
+
+use metadata::{Metadata, Pending};
 
 /// What became of the records that the agent took from the ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,9 +55,11 @@ pub struct Agent {
     host_mnt_ns: u32,
     containers: Containers,
     programs: Programs,
-    /// Until it is closed.
-    stdout: Option<Stdout>,
+    metadata: Metadata,
+    outputs: Outputs,
     number: u64,
+    /// The containers that are gone.
+    pub departed: Departed,
     /// What was found.
     pub tally: Tally,
     /// What became of the records.
@@ -59,16 +67,18 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that judges by `rules` and tells what it finds on `stdout`: with `all` every
+    /// An agent that judges by `rules` and tells what it finds to `outputs`: with `all` every
     /// violation, otherwise the first of each kind.
-    pub fn new(rules: Arc<RuleSet>, all: bool, host: HostNamespaces, stdout: Stdout) -> Self {
+    pub fn new(rules: Arc<RuleSet>, all: bool, host: HostNamespaces, outputs: Outputs) -> Self {
         Self {
             rules,
             all,
             host_mnt_ns: host.get(namespace::MNT),
             containers: Containers::new(host),
             programs: Programs::default(),
-            stdout: Some(stdout),
+            metadata: Metadata::default(),
+            departed: Departed::default(),
+            outputs,
             number: 0,
             tally: Tally::default(),
             fates: Fates::default(),
@@ -201,10 +211,7 @@ impl Agent {
 
     /// Tells that events were lost: whoever reads the alerts must know that they have holes.
     pub fn tell_loss(&mut self, lost: u64) {
-        let Some(stdout) = &self.stdout else {
-            return;
-        };
-        stdout.tell(&Alert {
+        self.outputs.tell(&Alert {
             time_ns: now_ns(),
             rule: "Falco internal: syscall event drop".to_owned(),
             priority: "Critical",
@@ -213,11 +220,6 @@ impl Agent {
             source: "internal",
             tags: Vec::new(),
         });
-    }
-
-    /// Tells nothing more, so that the writer of standard output can end.
-    pub fn close(&mut self) {
-        self.stdout = None;
     }
 
     /// A runtime sets a container up from inside its control group and namespaces. What tells its
@@ -247,6 +249,7 @@ impl Agent {
         let id = &sighting.container.id;
         if self.containers.get(id).is_none() {
             self.containers.start(sighting);
+            self.look_up(id);
             let process = Arc::clone(sighting.process);
             self.judge(id, Activity::Container, process, time_ns, 0);
         }
@@ -267,19 +270,28 @@ impl Agent {
             self.fates.sandbox += 1;
             return;
         }
-        self.fates.judged += 1;
-        self.number += 1;
-        // A container as a whole is judged whichever program shows it.
-        let program = process.executable.clone();
-        let program = program.filter(|_| activity != Activity::Container);
-        let event = Event::from(SyscallEvent {
-            number: self.number,
+        let event = SyscallEvent {
+            number: 0,
             time_ns,
             activity,
             process,
             container: Arc::clone(&tracked.container),
-        });
-        let container = self.tally.subject(container_id);
+        };
+        if let Some(pending) = self.hold(Pending { event, posture }) {
+            self.judge_now(pending);
+        }
+    }
+
+    fn judge_now(&mut self, pending: Pending) {
+        let Pending { mut event, posture } = pending;
+        self.fates.judged += 1;
+        self.number += 1;
+        event.number = self.number;
+        // A container as a whole is judged whichever program shows it.
+        let program = event.process.executable.clone();
+        let program = program.filter(|_| event.activity != Activity::Container);
+        let container = self.tally.subject(&event.container.id);
+        let event = Event::from(event);
         for (index, rule) in self.rules.matching(&event) {
             let violation = Violation {
                 rule: index,
@@ -287,10 +299,8 @@ impl Agent {
                 facts: facts(rule, &event, program.as_deref()),
             };
             let told = self.tally.count(violation, posture);
-            if (told || self.all)
-                && let Some(stdout) = &self.stdout
-            {
-                stdout.tell(&Alert::of(rule, &event));
+            if told || self.all {
+                self.outputs.tell(&Alert::of(rule, &event));
             }
         }
     }
@@ -338,29 +348,11 @@ fn activity_of(record: &Record<'_>) -> Option<Activity> {
     })
 }
 
-fn clock_ns(clock: ClockId) -> u64 {
-    let now = clock_gettime(clock);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
-}
-
-fn now_ns() -> u64 {
-    clock_ns(ClockId::Realtime)
-}
-
-/// Nanoseconds since boot as nanoseconds since the epoch. Asked anew for each event, so that a
-/// clock that is set meanwhile does no lasting harm; both calls stay in user space (vDSO).
-fn epoch_ns(boot_ns: u64) -> u64 {
-    let boot_now = clock_ns(ClockId::Boottime);
-    now_ns().saturating_sub(boot_now.saturating_sub(boot_ns))
-}
-
 #[cfg(test)]
 mod tests {
     use falco_psp_common::record::FIXED_SIZE;
 
     use super::*;
-    use crate::outputs::alert::{Format, Style};
 
     const HOST: u32 = 1;
     const RUNTIME: u32 = 2;
@@ -369,8 +361,7 @@ mod tests {
 
     fn agent() -> Agent {
         let host = HostNamespaces([HOST; namespace::COUNT]);
-        let (stdout, _) = Stdout::start(Style::new(Format::Text)).unwrap();
-        Agent::new(Arc::default(), false, host, stdout)
+        Agent::new(Arc::default(), false, host, Outputs::default())
     }
 
     /// Whether a process with these mount namespaces is the workload's: its own, that of its

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::declared::Judge;
 use crate::event::{AuditEvent, Event, Request};
-use crate::outputs::stdout::Stdout;
+use crate::outputs::Outputs;
 use crate::own_rules::{OwnJudge, OwnRules};
 use crate::policies::Policies;
 use crate::report::declared::Subject;
@@ -25,7 +25,7 @@ const MAX_TOLD: u64 = 16;
 #[derive(Debug)]
 pub struct Auditor {
     policies: Arc<Policies>,
-    stdout: Stdout,
+    outputs: Outputs,
     judge: Judge,
     own: OwnJudge,
     number: u64,
@@ -35,12 +35,12 @@ pub struct Auditor {
 }
 
 impl Auditor {
-    /// One that judges by `policies` and by `own` rules, and tells what it finds on `stdout`: with
+    /// One that judges by `policies` and by `own` rules, and tells what it finds to `outputs`: with
     /// `all` every violation, otherwise the first of each kind.
-    pub fn new(policies: Arc<Policies>, own: &OwnRules, stdout: Stdout, all: bool) -> Self {
+    pub fn new(policies: Arc<Policies>, own: &OwnRules, outputs: Outputs, all: bool) -> Self {
         Self {
             policies,
-            stdout,
+            outputs,
             judge: Judge::new(all),
             own: OwnJudge::new(own, all),
             number: 0,
@@ -100,13 +100,14 @@ impl Auditor {
             dry_run: request.dry_run,
         };
         let event = Event::from(event);
-        let stdout = &self.stdout;
+        let outputs = &self.outputs;
         if !self.policies.each.is_empty() {
             self.judge.judge(&self.policies, &event, &subject, |alert| {
-                stdout.tell_all(&alert);
+                outputs.tell_all(&alert);
             });
         }
-        self.own.judge(&event, &id, |alert| stdout.tell_all(&alert));
+        self.own
+            .judge(&event, &id, |alert| outputs.tell_all(&alert));
     }
 
     /// Judges an event that no policy is about.
@@ -118,9 +119,10 @@ impl Auditor {
             ..
         } = &event.request;
         let id = format!("{namespace}/{resource}/{name}");
-        let stdout = &self.stdout;
+        let outputs = &self.outputs;
         let event = Event::from(event);
-        self.own.judge(&event, &id, |alert| stdout.tell_all(&alert));
+        self.own
+            .judge(&event, &id, |alert| outputs.tell_all(&alert));
     }
 
     fn tell_fault(&mut self, place: &impl std::fmt::Display, why: &str) {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::context::cri::Choice;
 use crate::fields::Source;
+use crate::outputs::options::OutputOptions;
 use crate::sources::syscall::load::KERNEL_BTF;
 
 /// Shows what a Kubernetes PodSecurityPolicy would break before anyone enforces it.
@@ -55,7 +57,7 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t, conflicts_with = "json")]
         format: CheckFormat,
         /// Leave this namespace out, such as kube-system; may be given several times
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, visible_alias = "exclude-namespace", value_name = "NAME")]
         exempt_namespace: Vec<String>,
         /// The namespace of manifests that name none
         #[arg(long, value_name = "NAME", default_value = "default")]
@@ -142,8 +144,12 @@ pub struct Watch {
     #[arg(long, value_name = "NAME")]
     pub namespace: Vec<String>,
     /// Leave this namespace out, such as kube-system; may be given several times
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "exclude-namespace", value_name = "NAME")]
     pub exempt_namespace: Vec<String>,
+    /// The container runtime's socket (CRI), which is asked for what it knows of containers; none
+    /// asks nobody [default: where containerd, CRI-O, k3s and cri-dockerd have theirs]
+    #[arg(long, value_name = "SOCKET")]
+    pub cri: Option<Choice>,
     /// Judge the Kubernetes audit events of this log instead of watching the node; - is standard
     /// input, and gzip is fine
     #[arg(long, value_name = "FILE")]
@@ -185,6 +191,9 @@ pub struct Watch {
     /// Print alerts as JSON, one object a line, with Falco's keys
     #[arg(long)]
     pub json: bool,
+    /// Where alerts go.
+    #[command(flatten)]
+    pub outputs: OutputOptions,
     /// Stop after this time: 10s, 5m, 1h30m [default: run until Ctrl-C]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
@@ -208,7 +217,7 @@ fn source(name: &str) -> Result<Source, String> {
 }
 
 /// A time span as people write it: `10s`, `5m`, `1h30m`, or a number of seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let advice = || format!("\"{text}\" is no time span; write it like 10s, 5m or 1h30m");
     if let Ok(seconds) = text.parse::<u32>() {
         return positive(Duration::from_secs(seconds.into()), advice);

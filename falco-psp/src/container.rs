@@ -2,6 +2,8 @@
 //!
 //! Each fact that may be impossible to learn is an `Option`; `None` is "unknown", never "no".
 
+use std::collections::BTreeMap;
+
 /// What is known of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
@@ -27,16 +29,109 @@ pub struct Container {
     /// the runtime and the kubelet make for every container (`/proc`, `/etc/hosts`, ...) are no
     /// volumes.
     pub volumes: Option<Vec<Volume>>,
+    /// The software that runs it.
+    pub runtime: Option<Runtime>,
+    /// When it started: nanoseconds since the Unix epoch.
+    pub start_ns: Option<u64>,
+    /// The digest of the image in use, with its algorithm, where `image` does not have it.
+    pub image_digest: Option<String>,
+    /// What the runtime was told to mount from the host, what is in every container included.
+    pub mounts: Option<Vec<BindMount>>,
+    /// The container's own labels, as the runtime has them.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Why some of this is unknown.
+    pub gaps: Vec<Gap>,
+}
+
+/// The software that runs a container, in Falco's words (`container.type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// containerd, told by Kubernetes or by itself.
+    Containerd,
+    /// CRI-O.
+    CriO,
+    /// Docker.
+    Docker,
+    /// podman.
+    Podman,
+}
+
+impl Runtime {
+    /// Falco's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::CriO => "cri-o",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+}
+
+/// Why a source of what is known of containers gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gap {
+    /// There is no OCI bundle in any place that is known.
+    NoBundle,
+    /// There is one, and it cannot be read.
+    BadBundle,
+    /// There is no container runtime to ask, or it is not to be asked.
+    NoRuntime,
+    /// The runtime was asked and has not answered yet.
+    NotYet,
+    /// Nobody listens at the runtime's socket.
+    RuntimeDown,
+    /// The runtime takes the question and says nothing.
+    RuntimeSilent,
+    /// The runtime's answer is an error or makes no sense.
+    BadAnswer,
+    /// The runtime does not know the container.
+    UnknownToRuntime,
+    /// The runtime knows the container, but of no pod.
+    NoPod,
+}
+
+impl Gap {
+    /// For an alert.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::NoBundle => "no bundle",
+            Self::BadBundle => "bundle unreadable",
+            Self::NoRuntime => "no runtime to ask",
+            Self::NotYet => "no answer from runtime yet",
+            Self::RuntimeDown => "runtime is down",
+            Self::RuntimeSilent => "runtime does not answer",
+            Self::BadAnswer => "runtime gave no usable answer",
+            Self::UnknownToRuntime => "unknown to runtime",
+            Self::NoPod => "no Kubernetes labels",
+        }
+    }
+
+    /// Whether it is about the runtime, and ends when that answers.
+    pub fn is_of_runtime(self) -> bool {
+        !matches!(self, Self::NoBundle | Self::BadBundle)
+    }
+}
+
+impl Container {
+    /// Notes why the runtime tells nothing of it, instead of what was noted before.
+    pub fn runtime_gap(&mut self, gap: Option<Gap>) {
+        self.gaps.retain(|known| !known.is_of_runtime());
+        self.gaps.extend(gap);
+    }
 }
 
 impl Container {
     /// The id as Falco shows it: its first 12 characters.
     pub fn short_id(&self) -> &str {
-        self.id
-            .char_indices()
-            .nth(12)
-            .map_or(&self.id, |(end, _)| &self.id[..end])
+        short_id(&self.id)
     }
+}
+
+/// An id as Falco shows it: its first 12 characters.
+pub fn short_id(id: &str) -> &str {
+    let end = id.char_indices().nth(12);
+    end.map_or(id, |(end, _)| &id[..end])
 }
 
 /// The pod of a container.
@@ -48,6 +143,67 @@ pub struct Pod {
     pub name: Option<String>,
     /// Namespace.
     pub namespace: Option<String>,
+    /// Its first address, if it has a network of its own.
+    pub ip: Option<String>,
+    /// Labels.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// The id of its sandbox.
+    pub sandbox_id: Option<String>,
+    /// What made it.
+    pub owner: Option<Owner>,
+}
+
+/// The workload that made a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its kind: `Deployment`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+}
+
+impl Owner {
+    /// The owner as far as a pod's name and labels prove it: controllers set these labels and make
+    /// the name from their own.
+    pub fn of(pod: &str, labels: &BTreeMap<String, String>) -> Option<Self> {
+        let label = |key: &str| labels.get(key).filter(|value| !value.is_empty());
+        let owner = |kind, name: &str| {
+            (!name.is_empty()).then(|| Self {
+                kind,
+                name: name.to_owned(),
+            })
+        };
+        if let Some(job) = label("batch.kubernetes.io/job-name").or_else(|| label("job-name")) {
+            return pod.starts_with(job.as_str()).then(|| owner("Job", job))?;
+        }
+        let (rest, last) = pod.rsplit_once('-')?;
+        if label("statefulset.kubernetes.io/pod-name").is_some_and(|name| name == pod) {
+            return owner("StatefulSet", rest);
+        }
+        if let Some(hash) = label("pod-template-hash") {
+            // <deployment>-<hash>-<random>
+            let deployment = rest.strip_suffix(hash.as_str())?.strip_suffix('-')?;
+            return owner("Deployment", deployment);
+        }
+        // A DaemonSet's pods alone have both.
+        let of_daemon_set = label("controller-revision-hash").is_some()
+            && label("pod-template-generation").is_some();
+        (of_daemon_set && last.len() == 5).then(|| owner("DaemonSet", rest))?
+    }
+}
+
+/// Something of the host that a runtime was told to mount into a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindMount {
+    /// Where it is on the host.
+    pub source: String,
+    /// Where it is in the container.
+    pub destination: String,
+    /// Whether it is mounted read-only.
+    pub read_only: bool,
+    /// Which way later mounts show on the other side, in Linux's words: `private`, `rslave`,
+    /// `rshared`.
+    pub propagation: &'static str,
 }
 
 /// One volume mounted into a container.
@@ -65,4 +221,50 @@ pub struct Volume {
     /// The group that owns the volume's root directory, where that directory has the setgid bit:
     /// how the kubelet applies a pod's fsGroup.
     pub fs_group: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_named_where_labels_prove_them() {
+        let owner = |pod: &str, labels: &[(&str, &str)]| {
+            let labels = labels
+                .iter()
+                .map(|(key, value)| ((*key).into(), (*value).into()));
+            Owner::of(pod, &labels.collect()).map(|owner| format!("{}/{}", owner.kind, owner.name))
+        };
+        let hash = ("pod-template-hash", "5d69f7c8b");
+        let revision = ("controller-revision-hash", "web-6f9c");
+        let name = "statefulset.kubernetes.io/pod-name";
+        for (pod, labels, expected) in [
+            (
+                "web-shop-5d69f7c8b-x2x9k",
+                &[hash][..],
+                Some("Deployment/web-shop"),
+            ),
+            ("db-0", &[revision, (name, "db-0")], Some("StatefulSet/db")),
+            (
+                "agent-abcde",
+                &[revision, ("pod-template-generation", "1")],
+                Some("DaemonSet/agent"),
+            ),
+            (
+                "backup-28-zzzzz",
+                &[("job-name", "backup-28")],
+                Some("Job/backup-28"),
+            ),
+            // Labels that someone has written himself.
+            ("web", &[hash], None),
+            ("web-other-x2x9k", &[hash], None),
+            ("5d69f7c8b-x2x9k", &[hash], None),
+            ("db-0", &[revision, (name, "db-1")], None),
+            ("other", &[("job-name", "backup-28")], None),
+            ("agent-abcde", &[revision], None),
+            ("web-shop-5d69f7c8b-x2x9k", &[], None),
+        ] {
+            assert_eq!(owner(pod, labels).as_deref(), expected, "{pod} {labels:?}");
+        }
+    }
 }

@@ -15,9 +15,10 @@ use tokio::task::JoinHandle;
 use crate::agent::Agent;
 use crate::audit::Auditor;
 use crate::cli::Watch;
+use crate::context::cri::lookups::Lookups;
 use crate::context::host::HostNamespaces;
-use crate::outputs::alert::{Format, Style};
-use crate::outputs::stdout::Stdout;
+use crate::outputs::alert::Format;
+use crate::outputs::{OutputError, Outputs, lost as lost_alerts};
 use crate::own_rules::OwnRules;
 use crate::policies::Policies;
 use crate::report::summary::Summary;
@@ -33,6 +34,8 @@ use crate::sources::syscall::reader::Reader;
 const BATCH: usize = 4_096;
 /// How often the ledger is looked at for losses.
 const LEDGER_TICK: Duration = Duration::from_secs(1);
+/// How often containers that are gone are looked for.
+const FORGET_TICK: Duration = Duration::from_secs(5);
 /// Batches of audit events that may wait.
 const QUEUE: usize = 16;
 /// After this time without any audit event, that is told.
@@ -50,6 +53,9 @@ pub enum WatchError {
     /// There is no webhook.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    /// An output cannot be used.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The system refuses something that it gives every process.
     #[error("cannot {what}: {why}")]
     System {
@@ -86,17 +92,17 @@ pub async fn watch(
     eprint!("{}", own.blind(&sources(options)));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for Ctrl-C"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
     let format = match options.json {
         true => Format::Json,
         false => Format::Text,
     };
-    let (stdout, writer) = Stdout::start(Style::new(format)).map_err(system("start a thread"))?;
-    let mut audit = Audit::start(options, &policies, &own, stdout.clone()).await?;
+    let (outputs, workers) = Outputs::start(&options.outputs.settings(format))?;
+    let mut audit = Audit::start(options, &policies, &own, outputs.clone()).await?;
     let mut live = match sources(options).contains(&Source::Syscall) {
-        true => Some(Live::start(options, &policies, &own, stdout.clone())?),
+        true => Some(Live::start(options, &policies, &own, outputs.clone())?),
         false => None,
     };
-    drop(stdout);
 
     let end = options.duration.map(tokio::time::sleep);
     tokio::pin!(end);
@@ -113,7 +119,7 @@ pub async fn watch(
         };
         let ready = async {
             match &mut live {
-                Some(live) => live.reader.wait().await,
+                Some(live) => live.wait().await,
                 None => pending().await,
             }
         };
@@ -125,6 +131,7 @@ pub async fn watch(
             }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            _ = hangup.recv() => outputs.reopen(),
             ready = ready => {
                 ready.map_err(system("wait for the ring"))?;
                 if let Some(live) = &mut live {
@@ -153,7 +160,6 @@ pub async fn watch(
         live.stop();
     }
     let failed = audit.stop().await;
-    // The writer ends when nobody can tell anything more.
     let Audit {
         auditor,
         stats,
@@ -162,12 +168,8 @@ pub async fn watch(
     } = audit;
     let of_pods = wanted.then(|| auditor.summary(stats.as_deref()));
     let mut violated = auditor.found_any();
-    drop(auditor);
-    if let Some(live) = &mut live {
-        live.agent.close();
-    }
     // Whatever became of the alerts, the summary has the result.
-    let written = writer.finish();
+    let (counts, written) = workers.finish();
     if let Some(live) = &live {
         violated |= live.any_violates_all(&policies) || live.own_fired(&policies);
         eprint!("{}", live.summary(&policies));
@@ -175,16 +177,13 @@ pub async fn watch(
     if let Some(text) = of_pods {
         eprint!("{text}");
     }
+    eprint!("{}", lost_alerts(&counts));
     match written {
-        Ok(0) => {}
-        Ok(unwritten) => {
-            eprintln!("{unwritten} alerts could not be written to standard output fast enough");
-        }
         // Such as `head`, when it has enough.
         Err(why) if why.kind() == io::ErrorKind::BrokenPipe => {
             eprintln!("the reader of standard output went away: alerts were left out");
         }
-        Err(why) => return Err(system("write to standard output")(why)),
+        written => written.map_err(system("write to standard output"))?,
     }
     failed?;
     Ok(Outcome { violated, finite })
@@ -217,6 +216,7 @@ struct Live {
     reader: Reader,
     started: Instant,
     last_look: Instant,
+    last_forgetting: Instant,
     lost_before: u64,
 }
 
@@ -225,7 +225,7 @@ impl Live {
         options: &Watch,
         policies: &Policies,
         own: &OwnRules,
-        stdout: Stdout,
+        outputs: Outputs,
     ) -> Result<Self, WatchError> {
         let host = HostNamespaces::find().map_err(LoadError::HostNamespaces)?;
         let rules = Arc::new(own.after(&policies.rules));
@@ -239,7 +239,9 @@ impl Live {
         let counts = rules.count_by_source();
         let count = |source| counts.get(&source).copied().unwrap_or(0);
         let (of_calls, of_pods) = (count(Source::Syscall), count(Source::K8sAudit));
-        let mut agent = Agent::new(Arc::clone(&rules), options.all, host, stdout);
+        let mut agent = Agent::new(Arc::clone(&rules), options.all, host, outputs);
+        let lookups = Lookups::start(options.cri.clone()).map_err(system("start a thread"))?;
+        agent.look_up_with(lookups);
         // First the hooks, then the scan: a container that starts between the two is seen by both.
         let mut kernel =
             KernelSide::start(&host, kernel_options, |name| event_types.contains(name))?;
@@ -279,18 +281,32 @@ impl Live {
             reader,
             started,
             last_look: Instant::now(),
+            last_forgetting: Instant::now(),
             lost_before: 0,
         })
     }
 
-    /// Takes what is in the ring.
+    /// Waits until it is worth draining.
+    async fn wait(&mut self) -> io::Result<()> {
+        tokio::select! {
+            ready = self.reader.wait() => ready,
+            () = self.agent.unsettled() => Ok(()),
+        }
+    }
+
+    /// Takes what is in the ring, and what was looked up.
     fn drain(&mut self) {
+        self.agent.settle();
         self.reader.drain(BATCH, |record| self.agent.take(record));
         #[cfg(feature = "debug-log")]
         self.kernel.flush_log();
         if self.last_look.elapsed() >= LEDGER_TICK {
             self.last_look = Instant::now();
             self.tell_loss();
+        }
+        if self.last_forgetting.elapsed() >= FORGET_TICK {
+            self.last_forgetting = Instant::now();
+            self.agent.forget_gone();
         }
     }
 
@@ -306,6 +322,7 @@ impl Live {
     fn stop(&mut self) {
         self.kernel.disarm();
         while self.reader.drain(BATCH, |record| self.agent.take(record)) > 0 {}
+        self.agent.settle_all();
         self.tell_loss();
         for (posture, times) in self.kernel.repeats() {
             self.agent.repeated(posture, times);
@@ -315,20 +332,22 @@ impl Live {
     /// Whether some container conflicts with every policy: with one of several it may still be
     /// admitted by another.
     fn any_violates_all(&self, policies: &Policies) -> bool {
-        let counts = self.agent.tally.counts();
-        let violated: HashSet<(&str, usize)> = counts
-            .filter_map(|(id, rule, _)| Some((id, policies.policy_of(rule)?)))
-            .collect();
-        violated.iter().any(|(id, _)| {
+        let mut violated = self.agent.tally.violated().into_iter();
+        violated.any(|rules| {
+            let violated: HashSet<usize> = rules
+                .into_iter()
+                .filter_map(|rule| policies.policy_of(rule))
+                .collect();
             let mut all = 0..policies.each.len();
-            all.all(|policy| violated.contains(&(*id, policy)))
+            all.all(|policy| violated.contains(&policy))
         })
     }
 
     /// Whether a rule of the user's own has fired.
     fn own_fired(&self, policies: &Policies) -> bool {
-        let mut counts = self.agent.tally.counts();
-        counts.any(|(_, rule, _)| policies.policy_of(rule).is_none())
+        let violated = self.agent.tally.violated();
+        let mut rules = violated.iter().flatten();
+        rules.any(|rule| policies.policy_of(*rule).is_none())
     }
 
     fn summary(&self, policies: &Policies) -> String {
@@ -338,6 +357,7 @@ impl Live {
             rules: &self.rules,
             tally: &self.agent.tally,
             containers: self.agent.containers().collect(),
+            departed: &self.agent.departed,
             ledger: ledger::read(&self.kernel.ledger).unwrap_or_default(),
             fates: self.agent.fates,
         }
@@ -361,7 +381,7 @@ impl Audit {
         options: &Watch,
         policies: &Arc<Policies>,
         own: &OwnRules,
-        stdout: Stdout,
+        outputs: Outputs,
     ) -> Result<Self, WatchError> {
         let (sender, batches) = mpsc::channel(QUEUE);
         let (stop, stopped) = watch_channel::channel(false);
@@ -370,7 +390,7 @@ impl Audit {
             async move { drop(stopped.wait_for(|stopped| *stopped).await) }
         };
         let mut audit = Self {
-            auditor: Auditor::new(Arc::clone(policies), own, stdout, options.all),
+            auditor: Auditor::new(Arc::clone(policies), own, outputs, options.all),
             batches: None,
             wanted: sources(options).contains(&Source::K8sAudit),
             stop,

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use falco_psp::convert::{self, FalcoRules};
 use falco_psp::event::Event;
-use falco_psp::rules::{self, RuleSet};
+use falco_psp::rules::ast::{Expr, List, Literal, Right, Test};
+use falco_psp::rules::{self, RuleSet, parse_file};
 use falco_psp::sources::k8s_audit::decode::decode;
 use falco_psp::{convert::falco_rules, psp};
 use serde_json::Value;
@@ -33,7 +34,30 @@ fn rules_of(policy: &Value) -> Option<(RuleSet, FalcoRules)> {
     Some((rules, falco_rules(&"rules".into(), &text).unwrap()))
 }
 
+/// The bytes of the longest text that something is compared with.
+fn longest_literal(expr: &Expr) -> usize {
+    let of = |literals: &[Literal]| literals.iter().map(|l| l.text.len()).max();
+    match expr {
+        Expr::Or(parts) | Expr::And(parts) => parts.iter().map(longest_literal).max().unwrap_or(0),
+        Expr::Not(inner) => longest_literal(inner),
+        Expr::Macro(_) => 0,
+        Expr::Check(check) => match &check.test {
+            Test::Compare(_, Right::Literal(literal)) => literal.text.len(),
+            Test::Several(.., literals) | Test::List(_, List::Literals(literals)) => {
+                of(literals).unwrap_or(0)
+            }
+            Test::Exists | Test::Compare(..) | Test::List(..) => 0,
+        },
+    }
+}
+
 fn loaded(text: &str) -> RuleSet {
+    // Falco takes no longer ones (libs sinsp_filtercheck.h, s_max_filter_value_buf_size).
+    let parsed = parse_file(&"falco".into(), text).unwrap();
+    let rules = parsed.rules.iter().map(|rule| &rule.condition);
+    for condition in rules.chain(parsed.macros.iter().map(|(_, condition)| condition)) {
+        assert!(longest_literal(condition) < 256, "{condition}");
+    }
     let loaded = rules::load(&"falco".into(), text);
     assert!(loaded.is_ok(), "{:?}\n{text}", loaded.err());
     let (rules, warnings) = loaded.unwrap();
@@ -191,6 +215,22 @@ fn what_falco_cannot_say_is_named() {
     for path in ["/tmp", "/tmp/", "/var/log/x"] {
         assert!(fired(&rules, &pod(path)).is_empty(), "{path}");
     }
+}
+
+#[test]
+fn what_falco_would_refuse_for_its_length_is_left_out() {
+    let prefixes: Vec<String> = (0..40)
+        .map(|n| format!("{{pathPrefix: /srv/data/{n}}}"))
+        .collect();
+    let policy = format!(
+        "{HEAD}metadata: {{name: p}}\nspec:\n{ANY}  volumes: ['*']\n  allowedHostPaths: [{}]\n",
+        prefixes.join(", ")
+    );
+    let falco = falco_of(&policy);
+    assert!(!loaded(&falco.text).is_empty());
+    let reasons = falco.reasons().join("\n");
+    let reason = "left out: a list that is too long: Falco takes 255 bytes for one comparison (PSP p Violation (allowedHostPaths) K8s Audit)";
+    assert!(reasons.contains(reason), "{reasons}");
 }
 
 #[test]

@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::volumes;
-use crate::container::{Pod, Volume};
+use crate::container::{BindMount, Pod, Runtime, Volume};
 
 /// What a bundle tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,21 @@ pub struct Bundle {
     pub root_read_only: bool,
     /// The volumes that were ordered.
     pub volumes: Vec<Volume>,
+    /// All that was ordered to be mounted from the host.
+    pub mounts: Vec<BindMount>,
+    /// Whose layout it has.
+    pub runtime: Option<Runtime>,
+}
+
+/// What came of looking for a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// It is there.
+    Found(Box<Bundle>),
+    /// There is none in any place that is known.
+    NotThere,
+    /// There is one, and it cannot be read or makes no sense.
+    Bad,
 }
 
 /// Part of `config.json` (OCI runtime specification). Whatever is not there has its default: a
@@ -83,40 +99,81 @@ struct Device {
     minor: Option<i64>,
 }
 
-/// The bundle of the container `id`; `None` if there is none in any place that is known, or it
-/// cannot be read.
-pub fn find(id: &str) -> Option<Bundle> {
+/// The bundle of the container `id`.
+pub fn find(id: &str) -> Lookup {
+    find_below(Path::new("/"), id)
+}
+
+fn find_below(root: &Path, id: &str) -> Lookup {
     // An id comes from the name of a control group; it must not lead elsewhere.
     if id.is_empty() || id.contains('/') || matches!(id, "." | "..") {
-        return None;
+        return Lookup::NotThere;
     }
-    candidates(Path::new("/"), id)
-        .into_iter()
-        .find_map(|path| parse(&fs::read(path).ok()?))
+    let mut result = Lookup::NotThere;
+    for Candidate { path, runtime } in candidates(root, id) {
+        let config = match fs::read(&path) {
+            Ok(config) => config,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a bundle cannot be read");
+                result = Lookup::Bad;
+                continue;
+            }
+        };
+        match parse(&config) {
+            Some(mut bundle) => {
+                bundle.runtime = runtime.or(bundle.runtime);
+                return Lookup::Found(Box::new(bundle));
+            }
+            None => {
+                tracing::warn!(path = %path.display(), "a bundle makes no sense");
+                result = Lookup::Bad;
+            }
+        }
+    }
+    result
+}
+
+/// A place where a `config.json` may be.
+struct Candidate {
+    path: PathBuf,
+    /// Who keeps it there.
+    runtime: Option<Runtime>,
 }
 
 /// Where runtimes keep the `config.json` of the container `id`.
-fn candidates(root: &Path, id: &str) -> Vec<PathBuf> {
-    let mut paths = Vec::new();
-    // containerd, and Docker on top of it: one directory a namespace.
-    let tasks = root.join("run/containerd/io.containerd.runtime.v2.task");
-    for namespace in fs::read_dir(tasks).into_iter().flatten().flatten() {
-        paths.push(namespace.path().join(id).join("config.json"));
+fn candidates(root: &Path, id: &str) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    let mut add = |path, runtime| found.push(Candidate { path, runtime });
+    // containerd, also k3s' own, and Docker on top of it: one directory a namespace.
+    for run in [
+        "run/containerd",
+        "run/k3s/containerd",
+        "run/docker/containerd/daemon",
+    ] {
+        let tasks = root.join(run).join("io.containerd.runtime.v2.task");
+        for namespace in fs::read_dir(tasks).into_iter().flatten().flatten() {
+            let runtime = match namespace.file_name().to_str() {
+                Some("moby") => Runtime::Docker,
+                _ => Runtime::Containerd,
+            };
+            add(namespace.path().join(id).join("config.json"), Some(runtime));
+        }
     }
-    // CRI-O and podman.
+    // CRI-O and podman: which of them, the annotations tell.
     for storage in ["run/containers/storage", "var/lib/containers/storage"] {
         let container = root.join(storage).join("overlay-containers").join(id);
-        paths.push(container.join("userdata/config.json"));
+        add(container.join("userdata/config.json"), None);
     }
-    // Plain runc and crun know where the bundle is.
+    // Plain runc and crun know where the bundle is, also those of a systemd or rootless podman.
     let states = [("run/runc", "state.json"), ("run/crun", "status")];
     for (directory, file) in states {
         let state = fs::read(root.join(directory).join(id).join(file)).unwrap_or_default();
         if let Some(bundle) = bundle_of_state(&state) {
-            paths.push(bundle.join("config.json"));
+            add(bundle.join("config.json"), None);
         }
     }
-    paths
+    found
 }
 
 /// The bundle's directory in a runtime's own record: `bundle` of crun, a label of runc.
@@ -133,7 +190,7 @@ fn bundle_of_state(state: &[u8]) -> Option<PathBuf> {
 }
 
 /// Reads a `config.json`.
-fn parse(config: &[u8]) -> Option<Bundle> {
+pub(super) fn parse(config: &[u8]) -> Option<Bundle> {
     let config: Config = serde_json::from_slice(config).ok()?;
     let annotation = |keys: &[&str]| {
         keys.iter()
@@ -173,28 +230,69 @@ fn parse(config: &[u8]) -> Option<Bundle> {
                 "io.kubernetes.cri.sandbox-namespace",
                 "io.kubernetes.pod.namespace",
             ]),
+            sandbox_id: annotation(&[
+                "io.kubernetes.cri.sandbox-id",
+                "io.kubernetes.cri-o.SandboxID",
+            ]),
+            ..Pod::default()
         },
         is_sandbox: container_type.as_deref() == Some("sandbox"),
         privileged: every_device && linux.masked_paths.is_empty() && linux.seccomp.is_none(),
         root_read_only: config.root.readonly,
         volumes: config.mounts.iter().filter_map(volume).collect(),
+        mounts: config.mounts.iter().filter_map(bind_mount).collect(),
+        runtime: runtime(&config.annotations),
+    })
+}
+
+/// Whose annotations these are.
+fn runtime(annotations: &HashMap<String, String>) -> Option<Runtime> {
+    let any = |prefix: &str| annotations.keys().any(|key| key.starts_with(prefix));
+    [
+        ("io.kubernetes.cri-o.", Runtime::CriO),
+        ("io.kubernetes.cri.", Runtime::Containerd),
+        ("io.podman.", Runtime::Podman),
+        ("io.container.manager", Runtime::Podman),
+    ]
+    .into_iter()
+    .find_map(|(prefix, runtime)| any(prefix).then_some(runtime))
+}
+
+impl Mount {
+    fn has(&self, options: &[&str]) -> bool {
+        let mut ordered = self.options.iter();
+        ordered.any(|option| options.contains(&option.as_str()))
+    }
+
+    fn is_bind(&self) -> bool {
+        self.mount_type == "bind" || self.has(&["bind", "rbind"])
+    }
+}
+
+fn bind_mount(mount: &Mount) -> Option<BindMount> {
+    let propagation = [
+        ("rshared", &["rshared", "shared"]),
+        ("rslave", &["rslave", "slave"]),
+    ]
+    .into_iter()
+    .find_map(|(name, options)| mount.has(options).then_some(name));
+    mount.is_bind().then(|| BindMount {
+        source: mount.source.clone(),
+        destination: mount.destination.clone(),
+        read_only: mount.has(&["ro"]),
+        propagation: propagation.unwrap_or("private"),
     })
 }
 
 fn volume(mount: &Mount) -> Option<Volume> {
-    let is_bind = mount.mount_type == "bind"
-        || mount
-            .options
-            .iter()
-            .any(|option| matches!(option.as_str(), "bind" | "rbind"));
-    if !is_bind {
+    if !mount.is_bind() {
         return None;
     }
     Some(Volume {
         volume_type: volumes::volume_type(&mount.source, &mount.destination)?,
         host_path: mount.source.clone(),
         mount_path: mount.destination.clone(),
-        read_only: mount.options.iter().any(|option| option == "ro"),
+        read_only: mount.has(&["ro"]),
         fs_group: None,
     })
 }
@@ -264,7 +362,9 @@ mod tests {
             fs::write(path, text).unwrap();
         };
         let found = |id: &str| {
-            let mut paths = candidates(root.path(), id).into_iter();
+            let mut paths = candidates(root.path(), id)
+                .into_iter()
+                .map(|candidate| candidate.path);
             paths.find(|path| path.is_file() || path.starts_with("/bundles"))
         };
         write(
@@ -294,8 +394,8 @@ mod tests {
 
     #[test]
     fn an_id_does_not_lead_elsewhere() {
-        assert_eq!(find(".."), None);
-        assert_eq!(find("../../etc"), None);
-        assert_eq!(find(""), None);
+        for id in ["..", "../../etc", ""] {
+            assert_eq!(find(id), Lookup::NotThere, "{id}");
+        }
     }
 }

@@ -9,6 +9,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::container::Runtime;
+
 /// A container as its control group names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerRef {
@@ -57,6 +59,33 @@ pub fn identify(path: &str, is_known: impl Fn(&str) -> bool) -> Option<Container
                 id: id.to_owned(),
                 pod_uid,
             });
+        }
+    }
+    None
+}
+
+/// The software that runs the container, where the path tells.
+pub fn runtime(path: &str) -> Option<Runtime> {
+    let names = path.split('/').rev();
+    let of_name = |name: &str| match name {
+        "docker" => Some(Runtime::Docker),
+        "libpod_parent" => Some(Runtime::Podman),
+        _ if name.starts_with("cri-containerd-") || name.contains(":cri-containerd:") => {
+            Some(Runtime::Containerd)
+        }
+        _ if name.starts_with("crio-") => Some(Runtime::CriO),
+        _ if name.starts_with("docker-") => Some(Runtime::Docker),
+        _ if name.starts_with("libpod-") => Some(Runtime::Podman),
+        _ => None,
+    };
+    // The innermost: a cluster may run in a container of another runtime. What is below a pod
+    // without such a name is of a runtime that is not told, whatever is around.
+    for name in names {
+        if let Some(runtime) = of_name(name) {
+            return Some(runtime);
+        }
+        if pod_uid(name).is_some() {
+            return None;
         }
     }
     None

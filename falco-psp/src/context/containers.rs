@@ -3,27 +3,44 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use falco_psp_common::record::namespace;
 
-use super::bundle::{self, Bundle};
+use super::bundle::{self, Bundle, Lookup};
 use super::cgroup::{self, ContainerRef};
 use super::host::HostNamespaces;
+use super::metadata::MetadataCounts;
 use super::mountinfo::{self, Mount};
+use super::processes;
 use super::volumes::{self, MountFacts};
-use crate::container::{Container, Pod};
+use crate::container::{Container, Gap, Pod};
 use crate::event::Process;
 
 /// How many control groups are remembered before the memory is cleared and built anew.
 const MAX_CGROUPS: usize = 65_536;
 
-/// A container that is or was watched.
+/// How long a container is kept in mind after its last process has ended: some of its events may
+/// still be on their way.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// A container that is watched.
 #[derive(Debug)]
 pub struct Tracked {
     /// What is known of it.
     pub container: Arc<Container>,
     /// The pod's pause container: no subject.
     pub is_sandbox: bool,
+    /// Until when its events wait for what is looked up of it.
+    pub waits: Option<Instant>,
+    /// Whether some of its events were judged before it was looked up.
+    pub judged_early: bool,
+    /// The first of its processes that was seen.
+    pub first: Arc<Process>,
+    /// A process of it that was seen to run: process id, and start in nanoseconds since boot.
+    alive: (u32, u64),
+    /// Since when no process of it is found.
+    pub(super) gone_since: Option<Instant>,
     /// Inode number of the user namespace of its first process.
     pub user_ns: u32,
     /// Path and id of the control group of its first process; the id is 0 until an event tells it.
@@ -60,6 +77,8 @@ pub struct Containers {
     by_id: HashMap<String, Tracked>,
     /// Control group → container; `None` for a group outside of any container.
     by_cgroup: HashMap<u64, Option<ContainerRef>>,
+    /// What came of the look-ups.
+    pub counts: MetadataCounts,
 }
 
 impl Containers {
@@ -70,6 +89,7 @@ impl Containers {
             host_bounding_set: host_bounding_set(),
             by_id: HashMap::new(),
             by_cgroup: HashMap::new(),
+            counts: MetadataCounts::default(),
         }
     }
 
@@ -89,10 +109,11 @@ impl Containers {
         {
             return known.clone();
         }
-        let path = path.or_else(|| {
-            let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-            cgroup::path_of_proc(&text).map(str::to_owned)
-        })?;
+        let path = path.or_else(|| cgroup_of(pid));
+        if path.is_none() {
+            self.counts.cgroup.failed += 1;
+        }
+        let path = path?;
         let found = cgroup::identify(&path, cgroup::is_known_to_runtime);
         if let Some(found) = &found {
             self.forget_predecessor(&found.id, &path, cgroup_id);
@@ -130,6 +151,27 @@ impl Containers {
         self.by_id.get(id)
     }
 
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// How much is remembered.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.by_id.len() + self.by_cgroup.len()
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, id: &str) -> Option<&mut Tracked> {
+        self.by_id.get_mut(id)
+    }
+
     /// All containers whose programs have been seen, without sandboxes.
     pub fn subjects(&self) -> impl Iterator<Item = &Arc<Container>> {
         let tracked = self.by_id.values().filter(|tracked| !tracked.is_sandbox);
@@ -151,11 +193,36 @@ impl Containers {
             process,
             namespaces,
         } = sighting;
-        let bundle = bundle::find(&found.id);
+        let lookup = bundle::find(&found.id);
+        let outcomes = &mut self.counts.bundle;
+        let (bundle, gap) = match lookup {
+            Lookup::Found(bundle) => {
+                outcomes.found += 1;
+                (Some(*bundle), None)
+            }
+            Lookup::NotThere => {
+                outcomes.not_there += 1;
+                (None, Some(Gap::NoBundle))
+            }
+            Lookup::Bad => {
+                outcomes.failed += 1;
+                (None, Some(Gap::BadBundle))
+            }
+        };
+        self.counts.cgroup.found += 1;
         let mounts = self.mount_facts(process.pid);
         let is_sandbox = bundle.as_ref().is_some_and(|bundle| bundle.is_sandbox);
         let has_bundle = bundle.is_some();
-        let container = self.assemble(found, bundle, mounts, process, namespaces);
+        let mut container = self.assemble(found, bundle, mounts, process, namespaces);
+        let path = cgroup.as_ref().map(|(path, _)| path.as_str());
+        container.runtime = container
+            .runtime
+            .or_else(|| cgroup::runtime(path.unwrap_or_default()));
+        // Which process started a namespace of process ids is told by its id in it.
+        if process.virtual_pid == 1 && container.host_pid != Some(true) {
+            container.start_ns = Some(processes::epoch_ns(process.start_ns));
+        }
+        container.gaps.extend(gap);
         tracing::info!(
             id = container.id,
             name = container.name,
@@ -169,6 +236,11 @@ impl Containers {
         let tracked = Tracked {
             container: Arc::new(container),
             is_sandbox,
+            waits: None,
+            judged_early: false,
+            first: Arc::clone(process),
+            alive: (process.pid, process.start_ns),
+            gone_since: None,
             user_ns: namespaces[namespace::USER],
             cgroup: cgroup.clone(),
             mount_namespaces: HashSet::new(),
@@ -213,8 +285,7 @@ impl Containers {
             image: bundle.image,
             pod: in_pod.then_some(Pod {
                 uid: pod_uid,
-                name: bundle.pod.name,
-                namespace: bundle.pod.namespace,
+                ..bundle.pod
             }),
             privileged,
             host_pid: shares(namespace::PID),
@@ -222,6 +293,9 @@ impl Containers {
             host_network: shares(namespace::NET),
             root_read_only,
             volumes,
+            runtime: bundle.runtime,
+            mounts: ordered_root.map(|_| bundle.mounts),
+            ..Container::default()
         }
     }
 
@@ -241,6 +315,67 @@ impl Containers {
         true
     }
 
+    /// Forgets the containers of which no process has run for [`GRACE`], and gives them back
+    /// without the sandboxes. `is_alive` tells whether a process of this id and start runs,
+    /// `running` gives the control groups of all processes: needed only where the process that is
+    /// known of a container has ended.
+    pub fn forget_gone(
+        &mut self,
+        now: Instant,
+        is_alive: impl Fn(u32, u64) -> bool,
+        running: impl FnOnce() -> Vec<(u32, u64, String)>,
+    ) -> Vec<Arc<Container>> {
+        let mut suspects: HashSet<String> = HashSet::new();
+        for (id, tracked) in &mut self.by_id {
+            let (pid, start_ns) = tracked.alive;
+            match is_alive(pid, start_ns) {
+                true => tracked.gone_since = None,
+                false => {
+                    suspects.insert(id.clone());
+                }
+            }
+        }
+        if suspects.is_empty() {
+            return Vec::new();
+        }
+        for (pid, start_ns, path) in running() {
+            let found = cgroup::identify(&path, |name| suspects.contains(name));
+            if let Some(found) = found
+                && suspects.remove(&found.id)
+                && let Some(tracked) = self.by_id.get_mut(&found.id)
+            {
+                tracked.alive = (pid, start_ns);
+                tracked.gone_since = None;
+            }
+        }
+        let mut gone = Vec::new();
+        let mut forgotten = HashSet::new();
+        for id in suspects {
+            let Some(tracked) = self.by_id.get_mut(&id) else {
+                continue;
+            };
+            let since = *tracked.gone_since.get_or_insert(now);
+            if now.duration_since(since) < GRACE {
+                continue;
+            }
+            if let Some(tracked) = self.by_id.remove(&id)
+                && !tracked.is_sandbox
+            {
+                gone.push(tracked.container);
+            }
+            forgotten.insert(id);
+        }
+        if !forgotten.is_empty() {
+            self.by_cgroup.retain(|_, container| {
+                let container = container.as_ref();
+                container.is_none_or(|container| !forgotten.contains(&container.id))
+            });
+            self.counts.forgotten += forgotten.len() as u64;
+            self.by_id.shrink_to(2 * self.by_id.len());
+        }
+        gone
+    }
+
     fn mount_facts(&self, pid: u32) -> Option<MountFacts> {
         let own = mountinfo::read(pid)
             .ok()
@@ -251,6 +386,12 @@ impl Containers {
             volumes::fs_group_in(pid),
         ))
     }
+}
+
+/// The path of the control group of process `pid`.
+fn cgroup_of(pid: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    cgroup::path_of_proc(&text).map(str::to_owned)
 }
 
 /// The host's mount table: that of process 1 where this process sees it, or its own.
@@ -275,3 +416,6 @@ fn host_bounding_set() -> u64 {
         .or_else(|| bounding_set("self"))
         .unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

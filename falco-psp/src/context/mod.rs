@@ -3,7 +3,9 @@
 pub mod bundle;
 pub mod cgroup;
 pub mod containers;
+pub mod cri;
 pub mod host;
+pub mod metadata;
 pub mod mountinfo;
 pub mod processes;
 pub mod volumes;

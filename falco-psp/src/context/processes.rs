@@ -7,6 +7,7 @@ use std::fs;
 use falco_psp_common::record::namespace;
 use procfs::process::Status;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{cgroup, host, mountinfo};
 use crate::event::{Capabilities, CommandLine, Ids, Process};
@@ -125,6 +126,54 @@ fn innermost(status: &Status) -> Option<u32> {
 /// `/proc/PID/stat` counts in hundredths of a second on every architecture that is supported.
 fn ticks_to_ns(ticks: u64) -> u64 {
     ticks.saturating_mul(10_000_000)
+}
+
+/// Whether a process of this id, that started then, runs.
+pub fn is_alive(pid: u32, start_ns: u64) -> bool {
+    let Ok(pid) = i32::try_from(pid) else {
+        return false;
+    };
+    let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
+    // The kernel knows the start to the nanosecond, `/proc` to the hundredth of a second.
+    stat.is_ok_and(|stat| {
+        !matches!(stat.state, 'Z' | 'X')
+            && ticks_to_ns(stat.starttime).abs_diff(start_ns) <= ticks_to_ns(1)
+    })
+}
+
+/// The control groups of all processes, with process id and start.
+pub fn cgroups() -> Vec<(u32, u64, String)> {
+    let processes = procfs::process::all_processes().into_iter().flatten();
+    processes
+        .filter_map(|process| {
+            let process = process.ok()?;
+            let pid = u32::try_from(process.pid()).ok()?;
+            let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+            let path = cgroup::path_of_proc(&text)?;
+            let stat = process.stat().ok()?;
+            // A dead one keeps its group until its parent asks for it.
+            let runs = !matches!(stat.state, 'Z' | 'X');
+            runs.then(|| (pid, ticks_to_ns(stat.starttime), path.to_owned()))
+        })
+        .collect()
+}
+
+/// Nanoseconds since boot as nanoseconds since the epoch. Asked anew for each event, so that a
+/// clock that is set meanwhile does no lasting harm; both calls stay in user space (vDSO).
+pub fn epoch_ns(boot_ns: u64) -> u64 {
+    let boot_now = clock_ns(ClockId::Boottime);
+    now_ns().saturating_sub(boot_now.saturating_sub(boot_ns))
+}
+
+/// Nanoseconds since the epoch.
+pub fn now_ns() -> u64 {
+    clock_ns(ClockId::Realtime)
+}
+
+fn clock_ns(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 /// The path of the program that process `pid` runs, as seen in its own root.

@@ -1,12 +1,12 @@
 //! `container`: the container that the process runs in.
 
 use super::image::Image;
-use super::{Field, Value};
+use super::{Field, Value, labels};
 use crate::container::Volume;
 use crate::event::SyscallEvent;
 
 /// The fields.
-pub(super) static FIELDS: [Field; 17] = [
+pub(super) static FIELDS: [Field; 22] = [
     Field::text(
         "container.id",
         "the container's id, its first 12 characters",
@@ -57,11 +57,54 @@ pub(super) static FIELDS: [Field; 17] = [
         "container.image.digest",
         "the image's digest, with its algorithm",
         |event, _, give| {
-            if let Some(digest) = image(event).digest {
+            let container = &event.container;
+            let digest = image(event).digest;
+            if let Some(digest) = digest.or(container.image_digest.as_deref()) {
                 give(digest.into());
             }
         },
     ),
+    Field::text(
+        "container.type",
+        "what runs the container: containerd, cri-o, docker or podman",
+        |event, _, give| {
+            if let Some(runtime) = event.container.runtime {
+                give(runtime.name().into());
+            }
+        },
+    ),
+    Field::int(
+        "container.start_ts",
+        "when the container started, in nanoseconds since the epoch",
+        |event, _, give| {
+            if let Some(start_ns) = event.container.start_ns {
+                give(start_ns.into());
+            }
+        },
+    ),
+    Field::text(
+        "container.labels",
+        "the container's own labels, as the runtime has them: key:value, key:value",
+        |event, _, give| labels::all(event.container.labels.as_ref(), give),
+    ),
+    Field::text(
+        "container.label",
+        "one of the container's own labels",
+        |event, argument, give| labels::one(event.container.labels.as_ref(), argument, give),
+    )
+    .keyed(),
+    Field::text(
+        "container.metadata.missing",
+        "why there is no more known of the container: no bundle, bundle unreadable, no runtime to \
+         ask, no answer from runtime yet, runtime is down, runtime does not answer, runtime gave \
+         no usable answer, unknown to runtime, no Kubernetes labels",
+        |event, _, give| {
+            let gaps = event.container.gaps.iter();
+            gaps.for_each(|gap| give(gap.describe().into()));
+        },
+    )
+    .list()
+    .ours(),
     Field::text(
         "container.image.names",
         "every way of naming the image: nginx, library/nginx and docker.io/library/nginx, each \

@@ -12,7 +12,9 @@ pub mod image;
 mod jevt;
 mod k8s;
 mod ka;
+mod labels;
 pub mod list;
+mod mounts;
 mod proc;
 mod source;
 mod thread;
@@ -211,6 +213,11 @@ impl Field {
         self
     }
 
+    const fn keyed(mut self) -> Self {
+        self.argument = Argument::Key;
+        self
+    }
+
     const fn one_of(mut self, arguments: &'static [&'static str]) -> Self {
         self.argument = Argument::OneOf(arguments);
         self
@@ -218,13 +225,14 @@ impl Field {
 }
 
 /// The classes, in the order of the documentation.
-static CLASSES: [&[Field]; 13] = [
+static CLASSES: [&[Field]; 14] = [
     &evt::FIELDS,
     &proc::FIELDS,
     &thread::FIELDS,
     &user::FIELDS,
     &group::FIELDS,
     &container::FIELDS,
+    &mounts::FIELDS,
     &k8s::FIELDS,
     ka::FIELDS,
     &ka::plugin::FIELDS,
@@ -309,11 +317,13 @@ pub enum LookupError {
 /// # Errors
 /// There is no such field, or it wants another argument.
 pub fn lookup(name: &str, argument: Option<&str>) -> Result<Reference, LookupError> {
-    // `evt.arg.dev` is `evt.arg[dev]`.
+    // `evt.arg.dev` is `evt.arg[dev]`; an argument may have dots, too.
     let dotted = || {
-        let (name, argument) = name.rsplit_once('.')?;
-        let field = *BY_NAME.get(name)?;
-        (field.argument != Argument::None).then_some((field, Some(argument)))
+        let mut dots = name.rmatch_indices('.').map(|(dot, _)| dot);
+        dots.find_map(|dot| {
+            let field = *BY_NAME.get(&name[..dot])?;
+            (field.argument != Argument::None).then_some((field, Some(&name[dot + 1..])))
+        })
     };
     let (field, argument) = match BY_NAME.get(name) {
         Some(field) => (*field, argument),

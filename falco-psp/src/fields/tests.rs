@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::image::Image;
 use super::*;
-use crate::container::Container;
+use crate::container::{BindMount, Container, Gap, Owner, Pod, Runtime};
 use crate::event::{Activity, Capabilities, CommandLine, Process, SyscallEvent};
 
 fn event(activity: Activity) -> SyscallEvent {
@@ -50,6 +50,7 @@ fn names_are_unique_and_of_their_class() {
         "thread.",
         "user.",
         "group.",
+        "container.",
         "container.",
         "k8s.",
     ]) {
@@ -290,4 +291,107 @@ fn what_falco_has_and_no_source_gives_is_known() {
         let known = all().any(|other| other.name == field.name && other.name != "evt.arg");
         assert!(!known, "{}", field.name);
     }
+}
+
+/// An event of a container of which much is known.
+fn of_pod() -> SyscallEvent {
+    let text = str::to_owned;
+    let labels = |pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter().map(|(key, value)| (text(key), text(value)));
+        Some(pairs.collect())
+    };
+    let mount = |source: &str, destination: &str, read_only| BindMount {
+        source: text(source),
+        destination: text(destination),
+        read_only,
+        propagation: "private",
+    };
+    SyscallEvent {
+        container: Arc::new(Container {
+            pod: Some(Pod {
+                ip: Some(text("10.0.0.7")),
+                labels: labels(&[("app", "shop"), ("tier", "front")]),
+                sandbox_id: Some("abcdef0123456789".repeat(4)),
+                owner: Some(Owner {
+                    kind: "Deployment",
+                    name: text("shop"),
+                }),
+                ..Pod::default()
+            }),
+            runtime: Some(Runtime::Containerd),
+            start_ns: Some(1_600_000_000_000_000_000),
+            image_digest: Some(text("sha256:0123")),
+            mounts: Some(vec![
+                mount("/etc/ssl", "/ssl", true),
+                mount("/var/log/app", "/logs", false),
+            ]),
+            labels: labels(&[("team", "shop")]),
+            gaps: vec![Gap::NoBundle, Gap::RuntimeSilent],
+            ..Container::default()
+        }),
+        ..event(Activity::Exec)
+    }
+}
+
+#[test]
+fn mounts_are_found_by_index_path_or_pattern() {
+    let event = of_pod();
+    let value = |name: &str, argument: &str| {
+        let mut found = None;
+        let reference = lookup(name, Some(argument)).unwrap();
+        reference.extract(&event.clone().into(), |value| {
+            found = match value {
+                Value::Text(text) => Some(text.into_owned()),
+                _ => None,
+            };
+        });
+        found
+    };
+    assert_eq!(
+        values("container.mounts", &event),
+        ["/etc/ssl:/ssl::false:private /var/log/app:/logs::true:private"]
+    );
+    let second = Some("/var/log/app:/logs::true:private".to_owned());
+    for argument in ["1", "/var/log/app", "/var/*"] {
+        assert_eq!(value("container.mount", argument), second, "{argument}");
+    }
+    assert_eq!(value("container.mount", "2"), None);
+    assert_eq!(value("container.mount", "/var"), None);
+    assert_eq!(value("container.mount.source", "/ssl").unwrap(), "/etc/ssl");
+    assert_eq!(value("container.mount.dest", "/etc/*").unwrap(), "/ssl");
+    assert_eq!(value("container.mount.rdwr", "0").unwrap(), "false");
+    assert_eq!(value("container.mount.mode", "0").unwrap(), "");
+    assert_eq!(
+        value("container.mount.propagation", "0").unwrap(),
+        "private"
+    );
+}
+
+#[test]
+fn a_pod_is_told_in_full() {
+    let event = of_pod();
+    for (name, expected) in [
+        ("container.type", "containerd"),
+        ("container.start_ts", "1600000000000000000"),
+        ("container.image.digest", "sha256:0123"),
+        ("container.labels", "team:shop"),
+        ("container.label.team", "shop"),
+        ("k8s.pod.ip", "10.0.0.7"),
+        ("k8s.pod.labels", "app:shop, tier:front"),
+        ("k8s.pod.label.app", "shop"),
+        ("k8s.pod.sandbox_id", "abcdef012345"),
+        ("k8s.owner.kind", "Deployment"),
+        ("k8s.owner.name", "shop"),
+    ] {
+        assert_eq!(values(name, &event), [expected], "{name}");
+    }
+    assert!(values("k8s.pod.label.other", &event).is_empty());
+    assert_eq!(
+        values("container.metadata.missing", &event),
+        ["no bundle", "runtime does not answer"]
+    );
+    // The argument may have dots, with brackets and without.
+    let key = "app.kubernetes.io/name";
+    let dotted = lookup(&format!("k8s.pod.label.{key}"), None).unwrap();
+    assert!(dotted.is_same(&lookup("k8s.pod.label", Some(key)).unwrap()));
 }

@@ -1,12 +1,14 @@
 //! An alert: one rule that matched one event, as text or as JSON with Falco's keys.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::event::Event;
-use crate::rules::Rule;
+use crate::rules::{Rule, escape, is_unsafe};
 
 /// One rule that matched one event.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,7 +111,7 @@ impl Alert {
                         .to_string(),
                 };
                 // Maps with text keys and numbers without NaN: cannot fail.
-                serde_json::to_string(&json).unwrap_or_default()
+                escape_json(serde_json::to_string(&json).unwrap_or_default())
             }
         }
     }
@@ -117,12 +119,31 @@ impl Alert {
     fn text(&self, zone: &TimeZone) -> String {
         let time = self.timestamp().to_zoned_datetime(zone.clone());
         let time = time.strftime("%H:%M:%S.%9f");
-        format!("{time}: {} {}", self.priority, self.output)
+        // A rule's own text may have several lines; an alert is one.
+        format!("{time}: {} {}", self.priority, escape(&self.output))
     }
 
-    fn timestamp(&self) -> Timestamp {
+    /// When the event happened.
+    pub(super) fn timestamp(&self) -> Timestamp {
         Timestamp::from_nanosecond(self.time_ns.into()).unwrap_or_default()
     }
+}
+
+/// JSON escapes the controls of ASCII only. What else a terminal or a reader of lines may take for
+/// something else than text is escaped as well, which leaves the values the same.
+fn escape_json(json: String) -> String {
+    if !json.contains(is_unsafe) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match is_unsafe(c) {
+            // All of them are below U+FFFF. Writing to a String cannot fail.
+            true => drop(write!(escaped, "\\u{:04x}", u32::from(c))),
+            false => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]
@@ -155,6 +176,20 @@ mod tests {
             alert().line(&style(Format::Text)),
             "22:13:20.123456789: Warning PSP p Violation (privileged) privileged container"
         );
+    }
+
+    #[test]
+    fn neither_text_nor_json_has_anything_but_text() {
+        let forged = "a\u{7f}\u{9b}31m\u{2028}b\u{202e}c\u{2066}";
+        let mut alert = alert();
+        alert.output = format!("{forged}\nd");
+        alert.output_fields = Map::from_iter([("proc.name".to_owned(), Value::from(forged))]);
+        for format in [Format::Text, Format::Json] {
+            let line = alert.line(&style(format));
+            assert!(!line.contains(is_unsafe), "{line:?}");
+        }
+        let json: Value = serde_json::from_str(&alert.line(&style(Format::Json))).unwrap();
+        assert_eq!(json["output_fields"]["proc.name"], forged);
     }
 
     #[test]

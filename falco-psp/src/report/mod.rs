@@ -1,5 +1,7 @@
 //! What a run found.
 
 pub mod declared;
+pub mod departed;
 pub mod summary;
 pub mod tally;
+pub mod unknown;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use falco_psp_common::record::Kind;
 
+use super::departed::Departed;
 use super::tally::Tally;
+use super::unknown::{IMAGE, NAMESPACE};
 use crate::agent::Fates;
 use crate::container::Container;
 use crate::policies::Policies;
@@ -24,8 +26,10 @@ pub struct Summary<'a> {
     pub rules: &'a RuleSet,
     /// What they found.
     pub tally: &'a Tally,
-    /// The containers that were seen.
+    /// The containers that run.
     pub containers: Vec<&'a Arc<Container>>,
+    /// Those that are gone.
+    pub departed: &'a Departed,
     /// The kernel side's ledger.
     pub ledger: Vec<(Kind, Counts)>,
     /// What became of the records.
@@ -57,14 +61,16 @@ impl Summary<'_> {
         for (id, rule, count) in self.tally.counts() {
             by_container.entry(id).or_default().push((rule, count));
         }
-        let watched = self.containers.len();
+        let folded: u64 = self.tally.folded().map(|(_, folded)| folded.subjects).sum();
+        let named = self.departed.named().count();
+        let watched = (self.containers.len() + named) as u64 + self.departed.others;
         let seconds = self.elapsed.as_secs_f64();
         let what = match self.policies.each.len() {
             0 => "fire a rule",
             1 => "violate the policy",
             _ => "violate a policy",
         };
-        match by_container.len() {
+        match by_container.len() as u64 + folded {
             0 => writeln!(
                 text,
                 "no violation in {watched} containers in {seconds:.0} s"
@@ -75,28 +81,45 @@ impl Summary<'_> {
             )?,
         }
         for (id, counts) in by_container {
-            let container = self.containers.iter().find(|container| container.id == id);
+            let container = self.container(id);
             match container {
                 Some(container) => writeln!(text, "  {}", describe(container))?,
                 None => writeln!(text, "  {}", escape(id))?,
             }
             for (index, count) in counts {
-                let rule = self.rules.rules().get(index);
-                let mut name = rule.map_or_else(String::new, |rule| {
-                    let of_policy = self.policies.policy_of(index).is_some();
-                    let control = rule.control().filter(|_| of_policy);
-                    let control = control.map(|control| control.name());
-                    control.unwrap_or(&rule.name).to_owned()
-                });
-                let policy = self.policies.policy_of(index);
-                let policy = policy.and_then(|policy| self.policies.each.get(policy));
-                if let Some(policy) = policy.filter(|_| self.policies.each.len() > 1) {
-                    name = format!("{}: {name}", escape(&policy.name));
-                }
-                writeln!(text, "    {name:<26}{count:>10}")?;
+                self.rule(text, index, count)?;
+            }
+        }
+        for (rules, folded) in self.tally.folded() {
+            writeln!(text, "  {} others, which are gone", folded.subjects)?;
+            for (index, count) in rules.iter().zip(&folded.counts) {
+                self.rule(text, *index, *count)?;
             }
         }
         Ok(())
+    }
+
+    /// The container of this id, be it gone; of several the one that runs, or the last.
+    fn container(&self, id: &str) -> Option<&Arc<Container>> {
+        let running = self.containers.iter().copied();
+        let departed = self.departed.named().collect::<Vec<_>>().into_iter().rev();
+        running.chain(departed).find(|container| container.id == id)
+    }
+
+    fn rule(&self, text: &mut String, index: usize, count: u64) -> std::fmt::Result {
+        let rule = self.rules.rules().get(index);
+        let mut name = rule.map_or_else(String::new, |rule| {
+            let of_policy = self.policies.policy_of(index).is_some();
+            let control = rule.control().filter(|_| of_policy);
+            let control = control.map(|control| control.name());
+            control.unwrap_or(&rule.name).to_owned()
+        });
+        let policy = self.policies.policy_of(index);
+        let policy = policy.and_then(|policy| self.policies.each.get(policy));
+        if let Some(policy) = policy.filter(|_| self.policies.each.len() > 1) {
+            name = format!("{}: {name}", escape(&policy.name));
+        }
+        writeln!(text, "    {name:<26}{count:>10}")
     }
 
     /// What weakens the answer.
@@ -109,24 +132,21 @@ impl Summary<'_> {
                 names.join(", ")
             )?;
         }
-        type IsUnknown = fn(&Container) -> bool;
-        let facts: [(&str, IsUnknown, bool); 6] = [
-            ("privileged", |c| c.privileged.is_none(), true),
-            ("host namespaces", |c| c.host_network.is_none(), true),
-            ("read-only root", |c| c.root_read_only.is_none(), true),
-            ("volumes", |c| c.volumes.is_none(), true),
-            ("image", |c| c.image.is_none(), self.policies.scope.images),
-            (
-                "namespace",
-                |c| c.pod.as_ref().is_none_or(|pod| pod.namespace.is_none()),
-                self.policies.scope.namespaces,
-            ),
-        ];
-        for (fact, is_unknown, matters) in facts {
-            let containers = self.containers.iter();
-            let unknown = containers.filter(|container| is_unknown(container)).count();
-            if matters && unknown > 0 {
-                writeln!(text, "unknown: {fact} of {unknown} containers; not judged")?;
+        let mut unknown = self.departed.unknown;
+        for container in self.containers.iter().copied().chain(self.departed.named()) {
+            unknown.count(container);
+        }
+        for (fact, containers) in unknown.facts() {
+            let matters = match fact {
+                IMAGE => self.policies.scope.images,
+                NAMESPACE => self.policies.scope.namespaces,
+                _ => true,
+            };
+            if matters {
+                writeln!(
+                    text,
+                    "unknown: {fact} of {containers} containers; not judged"
+                )?;
             }
         }
         if self.fates.unreadable > 0 {

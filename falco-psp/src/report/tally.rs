@@ -1,6 +1,6 @@
 //! Counting violations, so that the same one is told once and then counted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::event::Event;
@@ -39,11 +39,25 @@ pub struct Violation {
 /// Counts of violations.
 #[derive(Debug, Default)]
 pub struct Tally {
-    subjects: Vec<String>,
+    subjects: HashMap<usize, String>,
     subject_index: HashMap<String, usize>,
+    next_subject: usize,
+    /// One more than the highest index of a rule that was violated.
+    rules_end: usize,
     /// By subject and rule.
     found: HashMap<(usize, usize), Found>,
     by_posture: HashMap<u64, Vec<Violation>>,
+    /// Those whose names are no longer told, by the rules that they violated.
+    folded: BTreeMap<Vec<usize>, Folded>,
+}
+
+/// What was found of subjects whose names are no longer told, and that violated the same rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// How many they are.
+    pub subjects: u64,
+    /// How often each rule was violated, in the order of the rules.
+    pub counts: Vec<u64>,
 }
 
 /// What was found of one subject and rule.
@@ -60,8 +74,9 @@ impl Tally {
         if let Some(index) = self.subject_index.get(id) {
             return *index;
         }
-        let index = self.subjects.len();
-        self.subjects.push(id.to_owned());
+        let index = self.next_subject;
+        self.next_subject += 1;
+        self.subjects.insert(index, id.to_owned());
         self.subject_index.insert(id.to_owned(), index);
         index
     }
@@ -76,6 +91,7 @@ impl Tally {
             }
         }
         let key = (violation.subject, violation.rule);
+        self.rules_end = self.rules_end.max(violation.rule + 1);
         let found = self.found.entry(key).or_default();
         found.count += 1;
         if found.told.len() >= MAX_TOLD || found.told.contains(&violation.facts) {
@@ -95,7 +111,77 @@ impl Tally {
 
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
+        self.found.is_empty() && self.folded.is_empty()
+    }
+
+    /// How much is remembered.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        let maps = self.subjects.len() + self.subject_index.len() + self.found.len();
+        maps + self.by_posture.len() + self.folded.len()
+    }
+
+    /// Whether a subject has violated something.
+    pub fn has(&self, id: &str) -> bool {
+        let index = self.subject_index.get(id);
+        index.is_some_and(|index| self.rules_of(*index).next().is_some())
+    }
+
+    fn rules_of(&self, subject: usize) -> impl Iterator<Item = usize> {
+        // Rules are few; subjects may be many.
+        let rules = 0..self.rules_end;
+        rules.filter(move |rule| self.found.contains_key(&(subject, *rule)))
+    }
+
+    /// Keeps of subjects only how many they are and what they violated.
+    pub fn fold(&mut self, ids: &[String]) {
+        let mut folded = HashSet::new();
+        for id in ids {
+            let Some(subject) = self.subject_index.remove(id) else {
+                continue;
+            };
+            self.subjects.remove(&subject);
+            folded.insert(subject);
+            let rules: Vec<usize> = self.rules_of(subject).collect();
+            if rules.is_empty() {
+                continue;
+            }
+            let counts = rules.iter().map(|rule| {
+                let found = self.found.remove(&(subject, *rule));
+                found.map_or(0, |found| found.count)
+            });
+            let counts: Vec<u64> = counts.collect();
+            let sum = self.folded.entry(rules).or_default();
+            sum.subjects += 1;
+            sum.counts.resize(counts.len(), 0);
+            for (sum, count) in sum.counts.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+        if !folded.is_empty() {
+            // Their repeats are not added any more.
+            self.by_posture.retain(|_, violations| {
+                violations.retain(|violation| !folded.contains(&violation.subject));
+                !violations.is_empty()
+            });
+        }
+    }
+
+    /// The subjects that were folded: the rules that they violated, and what was found.
+    pub fn folded(&self) -> impl Iterator<Item = (&[usize], &Folded)> {
+        let folded = self.folded.iter();
+        folded.map(|(rules, folded)| (rules.as_slice(), folded))
+    }
+
+    /// The rules that each subject has violated, be it folded or not; the same set may come more
+    /// than once.
+    pub fn violated(&self) -> Vec<Vec<usize>> {
+        let mut by_subject: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (subject, rule) in self.found.keys() {
+            by_subject.entry(*subject).or_default().push(*rule);
+        }
+        let folded = self.folded.keys().cloned();
+        by_subject.into_values().chain(folded).collect()
     }
 
     /// The counts: container id, rule index, how often; by container in the order of their first
@@ -104,7 +190,7 @@ impl Tally {
         let found = self.found.iter().map(|(key, found)| (*key, found.count));
         let sorted: BTreeMap<(usize, usize), u64> = found.collect();
         sorted.into_iter().map(|((subject, rule), count)| {
-            let id = self.subjects.get(subject).map_or("", String::as_str);
+            let id = self.subjects.get(&subject).map_or("", String::as_str);
             (id, rule, count)
         })
     }
@@ -147,5 +233,39 @@ mod tests {
         });
         assert_eq!(told.count(), MAX_TOLD);
         assert_eq!(tally.counts().next(), Some(("c", 0, 100)));
+    }
+
+    #[test]
+    fn what_was_found_of_many_is_kept_in_sum() {
+        let mut tally = Tally::default();
+        let violation = |rule, subject| Violation {
+            rule,
+            subject,
+            facts: 0,
+        };
+        for id in ["a", "b", "c"] {
+            let subject = tally.subject(id);
+            tally.count(violation(3, subject), 7);
+            if id != "b" {
+                tally.count(violation(5, subject), 0);
+            }
+        }
+        tally.subject("innocent");
+        assert!(tally.has("a") && !tally.has("innocent") && !tally.has("unknown"));
+        tally.fold(&["a".to_owned(), "b".to_owned(), "innocent".to_owned()]);
+        // Their repeats cannot be told from others of the same index.
+        tally.repeated(7, 10);
+        let counts: Vec<_> = tally.counts().collect();
+        assert_eq!(counts, [("c", 3, 11), ("c", 5, 1)]);
+        let folded: Vec<_> = tally
+            .folded()
+            .map(|(rules, folded)| (rules.to_vec(), folded.subjects, folded.counts.clone()))
+            .collect();
+        assert_eq!(folded, [(vec![3], 1, vec![1]), (vec![3, 5], 1, vec![1, 1])]);
+        let mut violated = tally.violated();
+        violated.iter_mut().for_each(|rules| rules.sort_unstable());
+        violated.sort();
+        assert_eq!(violated, [vec![3], vec![3, 5], vec![3, 5]]);
+        assert!(!tally.is_empty());
     }
 }

@@ -15,6 +15,7 @@ use super::evaluate::{
 };
 use super::glob::Glob;
 use super::operand::Operand;
+use super::posix;
 use super::text::Problem;
 use super::values::PathPrefixes;
 use crate::fields::{Kind, Source};
@@ -354,21 +355,7 @@ fn glob(literal: &Literal, ignore_case: bool) -> Result<Glob, Problem> {
     Glob::new(&literal.text, ignore_case).map_err(|message| Problem::new(literal.at, message))
 }
 
-/// A regular expression that must fit the whole value (RE2's `FullMatch`).
 fn regex(literal: &Literal) -> Result<Regex, Problem> {
-    let problem = |error: regex::Error| {
-        let message = match error {
-            // The message draws the pattern over several lines; the last one says what is wrong.
-            regex::Error::Syntax(text) => {
-                let last = text.lines().last().unwrap_or_default();
-                last.trim_start_matches("error: ").to_owned()
-            }
-            regex::Error::CompiledTooBig(limit) => format!("it needs more than {limit} bytes"),
-            other => other.to_string(),
-        };
-        Problem::new(literal.at, format!("bad regular expression: {message}"))
-    };
-    // By itself first: `a)(b` is none, though it would be one inside the brackets.
-    Regex::new(&literal.text).map_err(problem)?;
-    Regex::new(&format!(r"\A(?:{})\z", literal.text)).map_err(problem)
+    posix::full_match(&literal.text)
+        .map_err(|message| Problem::new(literal.at, format!("bad regular expression: {message}")))
 }

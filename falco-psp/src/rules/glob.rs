@@ -5,7 +5,7 @@ use std::str::Chars;
 
 /// A pattern.
 #[derive(Clone, Debug)]
-pub(super) struct Glob {
+pub(crate) struct Glob {
     tokens: Box<[Token]>,
     ignore_case: bool,
 }
@@ -27,7 +27,7 @@ enum Token {
 
 /// Whether `fnmatch` reads the text as a pattern rather than as itself (Falco's test for the
 /// components of a path).
-pub(super) fn is_glob(text: &str) -> bool {
+pub(crate) fn is_glob(text: &str) -> bool {
     text.contains(['?', '*', '['])
 }
 
@@ -36,7 +36,7 @@ impl Glob {
     ///
     /// # Errors
     /// The pattern has a named class (`[:alpha:]`), which is not supported.
-    pub(super) fn new(pattern: &str, ignore_case: bool) -> Result<Self, &'static str> {
+    pub(crate) fn new(pattern: &str, ignore_case: bool) -> Result<Self, &'static str> {
         let mut chars = pattern.chars();
         let tokens = iter::from_fn(|| {
             let c = chars.next()?;
@@ -62,7 +62,7 @@ impl Glob {
     }
 
     /// Whether all of `text` fits the pattern.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub(crate) fn matches(&self, text: &str) -> bool {
         let mut rest = text.chars();
         let mut token = 0;
         // Where to go on if what follows the last `*` does not fit.

@@ -20,13 +20,14 @@ mod expand;
 mod explain;
 mod files;
 mod getopt;
-mod glob;
+pub(crate) mod glob;
 mod guard;
 mod items;
 mod load;
 mod operand;
 mod output;
 mod parse;
+mod posix;
 mod prepare;
 mod print;
 mod text;
@@ -40,7 +41,7 @@ pub use explain::Part;
 pub use files::{ReadError, RulesFile, read_files};
 pub use guard::EventTypes;
 pub use load::{Parsed, ParsedRule, load, load_files, parse_file};
-pub use output::{Output, escape};
+pub use output::{Output, escape, is_unsafe};
 pub use parse::{MAX_NESTING, ParseError, parse};
 
 #[cfg(test)]

@@ -288,7 +288,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 /// Whether a terminal or a reader may take the character for something else than text: C0, DEL
 /// and C1 controls; line and paragraph separators; the directional marks, embeddings, overrides
 /// and isolates of UAX #9.
-fn is_unsafe(c: char) -> bool {
+pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

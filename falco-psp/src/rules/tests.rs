@@ -64,6 +64,7 @@ fn event() -> SyscallEvent {
                 uid: Some("8a1f".to_owned()),
                 name: Some("shop-1".to_owned()),
                 namespace: Some("prod".to_owned()),
+                ..Pod::default()
             }),
             privileged: Some(false),
             host_pid: Some(true),
@@ -75,6 +76,7 @@ fn event() -> SyscallEvent {
                 volume("hostPath", "/var/log/app", false),
                 volume("configMap", "/var/lib/kubelet/x", true),
             ]),
+            ..Container::default()
         }),
     }
 }

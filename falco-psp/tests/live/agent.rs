@@ -224,6 +224,11 @@ impl Alert {
         self.0["output_fields"][name].as_str()
     }
 
+    /// What it says.
+    pub(crate) fn output(&self) -> &str {
+        self.0["output"].as_str().unwrap_or_default()
+    }
+
     /// How many events it says were lost, where it is about that.
     pub(crate) fn lost(&self) -> Option<u64> {
         self.0["output_fields"]["n_drops"].as_u64()

@@ -329,7 +329,8 @@ impl Id {
     }
 }
 
-fn make_rootfs(root: &Path) -> Result<()> {
+/// Makes a root file system with busybox.
+pub(crate) fn make_rootfs(root: &Path) -> Result<()> {
     let bin = root.join("bin");
     // The folders are mount points, too: a read-only root cannot get them later.
     for name in ["bin", "etc", "proc", "dev", "sys", "tmp", "host/etc", "mnt"] {

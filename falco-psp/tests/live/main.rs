@@ -5,10 +5,13 @@
 mod agent;
 mod bundle;
 mod container;
+mod containerd;
+mod cri_messages;
 mod harness;
 mod image;
 mod kernel;
 mod ledger;
+mod metadata;
 mod needs;
 mod posture;
 mod runtime;

@@ -2,6 +2,11 @@
 
 use super::json::SECTIONS;
 
+/// The longest text in bytes that Falco takes on the right side of a comparison (libs
+/// `userspace/libsinsp/sinsp_filtercheck.h`, `s_max_filter_value_buf_size`, with the byte 0 at
+/// its end).
+pub(super) const LONGEST: usize = 255;
+
 /// A condition that Falco can evaluate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {
@@ -67,6 +72,15 @@ impl Said {
         }
     }
 
+    /// Whether it has a text that Falco does not take.
+    pub(super) fn is_too_long(&self) -> bool {
+        match self {
+            Self::True | Self::False => false,
+            Self::Is(text) => longest_string(text) > LONGEST,
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::is_too_long),
+        }
+    }
+
     /// The condition's text; the parts of the outermost conjunction are joined by `between`.
     pub(super) fn line(&self, between: &str) -> String {
         let inner = |part: &Self| match part {
@@ -88,6 +102,26 @@ impl Said {
             }
         }
     }
+}
+
+/// The bytes of the longest string in single quotes.
+fn longest_string(text: &str) -> usize {
+    let (mut longest, mut length, mut is_inside) = (0, 0, false);
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\'' if is_inside => {
+                longest = longest.max(length);
+                is_inside = false;
+            }
+            b'\'' => (is_inside, length) = (true, 0),
+            _ => length += 1,
+        }
+        if byte == b'\\' {
+            bytes.next();
+        }
+    }
+    longest
 }
 
 /// A text as a string of a condition. In single quotes, as JSON has many double ones.
@@ -125,18 +159,39 @@ pub(super) fn has_text(pointer: &str) -> Said {
     ])
 }
 
+/// Whether a part of the event is so with one of these expressions, which `expression` completes:
+/// in as many comparisons as their length needs.
+pub(super) fn matches_some(
+    pointer: &str,
+    alternatives: &[String],
+    expression: impl Fn(&str) -> String,
+) -> Said {
+    let mut comparisons = Vec::new();
+    let mut rest = alternatives;
+    while !rest.is_empty() {
+        let joined = |count: usize| match &rest[..count] {
+            [one] => expression(one),
+            several => expression(&format!("({})", several.join("|"))),
+        };
+        let mut count = 1;
+        while count < rest.len() && joined(count + 1).len() <= LONGEST {
+            count += 1;
+        }
+        comparisons.push(matches(pointer, &joined(count)));
+        rest = &rest[count..];
+    }
+    Said::any(comparisons)
+}
+
 /// Whether one of the three lists of containers is so.
 pub(super) fn some_section(expression: &str) -> Said {
     Said::any(SECTIONS.map(|section| matches(section, expression)))
 }
 
-/// Whether there is a container that is not so.
-pub(super) fn some_container_is_not(container: &str) -> Said {
-    let all = super::json::every(container);
-    Said::any(SECTIONS.map(|section| {
-        Said::all([
-            Said::Is(format!("jevt.value[{section}] exists")),
-            matches(section, &all).not(),
-        ])
-    }))
+/// The same with one of several expressions.
+pub(super) fn some_section_has(
+    alternatives: &[String],
+    expression: impl Fn(&str) -> String,
+) -> Said {
+    Said::any(SECTIONS.map(|section| matches_some(section, alternatives, &expression)))
 }

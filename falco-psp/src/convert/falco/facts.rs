@@ -1,9 +1,11 @@
 //! The facts of a pod (`ka.pod.*`, which Falco does not have) as conditions over the request's
 //! JSON.
 
-use super::atoms::{Said, equals, has_text, matches, one_of, some_container_is_not, some_section};
-use super::complement::{Name, inside, number_inside, number_outside, outside};
-use super::{json, profiles};
+use super::atoms::{
+    Said, equals, has_text, matches, matches_some, one_of, quoted, some_section, some_section_has,
+};
+use super::complement::{Name, escaped, inside, number_inside, number_outside, outside};
+use super::{containers, json, profiles};
 use crate::convert::text::path_of_pattern;
 use crate::pod::path_of_components;
 
@@ -15,7 +17,13 @@ pub(super) const ODD_TEXT: Why =
     "a name with quotes, backslashes, <, >, & or characters beyond ASCII";
 const WRITABLE: Why = "mounts that write below a read-only prefix: Falco cannot tell which volume a \
                        mount is of";
-const UNKNOWN: Why = "a fact for which Falco has no field";
+/// A fact that nothing in Falco shows.
+pub(super) const UNKNOWN: Why = "a fact for which Falco has no field";
+/// A comparison that Falco would refuse to load.
+const TOO_LONG: Why = "a list that is too long: Falco takes 255 bytes for one comparison";
+const TOKEN: Why = "projected volumes that hold more than a service account's token, where secret \
+                    volumes are allowed and projected ones are not";
+const BAR: Why = "host paths with a | in them";
 
 pub(super) const SPEC: &str = "/requestObject/spec";
 const VOLUMES: &str = "/requestObject/spec/volumes";
@@ -57,8 +65,8 @@ impl<'a> Which<'a> {
         }
     }
 
-    /// The numbers that are meant.
-    fn number(self) -> Result<String, Why> {
+    /// Expressions for the numbers that are meant.
+    fn numbers(self) -> Result<Vec<String>, Why> {
         let ranges: Option<Vec<(i64, i64)>> = self.set().iter().map(|text| range(text)).collect();
         let ranges = ranges.ok_or(UNKNOWN)?;
         Ok(match self {
@@ -67,19 +75,19 @@ impl<'a> Which<'a> {
         })
     }
 
-    /// The texts that are meant.
-    pub(super) fn name(self) -> Result<String, Why> {
+    /// Expressions for the texts that are meant.
+    pub(super) fn texts(self) -> Result<Vec<String>, Why> {
         self.names(|text| Some(Name::Exact(text.to_owned())))
     }
 
-    fn names(self, name: impl Fn(&str) -> Option<Name>) -> Result<String, Why> {
+    fn names(self, name: impl Fn(&str) -> Option<Name>) -> Result<Vec<String>, Why> {
         let names: Option<Vec<Name>> = self.set().iter().map(|text| name(text)).collect();
         let names = names.ok_or(UNKNOWN)?;
-        let expression = match self {
+        let expressions = match self {
             Self::In(_) => inside(&names),
             Self::NotIn(_) => outside(&names),
         };
-        expression.ok_or(ODD_TEXT)
+        expressions.ok_or(ODD_TEXT)
     }
 }
 
@@ -107,51 +115,52 @@ pub(super) fn flag(field: &str) -> Result<Said, Why> {
 
 /// Whether some value of a fact is of these; and what of that cannot be said.
 pub(super) fn some(field: &str, which: Which<'_>) -> Result<(Said, Option<Why>), Why> {
+    let (said, why) = unbounded(field, which)?;
+    match said.is_too_long() {
+        true => Err(TOO_LONG),
+        false => Ok((said, why)),
+    }
+}
+
+/// The same, with texts that may be too long.
+fn unbounded(field: &str, which: Which<'_>) -> Result<(Said, Option<Why>), Why> {
     let said = match field {
         "ka.pod.host_ports" => host_ports(which)?,
         "ka.pod.users" => ids(USER, "runAsUser", which)?,
         "ka.pod.groups" => ids(GROUP, "runAsGroup", which)?,
-        "ka.pod.fs_group" => matches(FS_GROUP, &which.number()?),
-        "ka.pod.supplemental_groups" => {
-            let number = which.number()?;
-            matches(GROUPS, &format!(r"\[(?:.*,)?{number}(?:,.*)?\]"))
-        }
-        "ka.pod.volumes.types" => volume_types(which)?,
-        "ka.pod.volumes.host_path.parts" => {
-            let path = which.names(|parts| {
-                let path = path_of_components(&path_of_pattern(parts))?;
-                Some(Name::Path(path))
-            })?;
-            matches(
-                VOLUMES,
-                &json::has_object_with("hostPath", &format!(r#""path":"{path}""#)),
-            )
-        }
+        "ka.pod.fs_group" => matches_some(FS_GROUP, &which.numbers()?, str::to_owned),
+        "ka.pod.supplemental_groups" => matches_some(GROUPS, &which.numbers()?, |number| {
+            format!(r"\[(.*,)?{number}(,.*)?\]")
+        }),
+        "ka.pod.volumes.types" => return volume_types(which),
+        "ka.pod.volumes.host_path.parts" => return host_paths(which),
         "ka.pod.volumes.host_path.writable.parts" => return Err(WRITABLE),
-        "ka.pod.volumes.flex_drivers" => driver("flexVolume", which)?,
-        "ka.pod.volumes.csi_drivers" => driver("csi", which)?,
-        "ka.pod.caps.added" => {
-            let name = which.name()?;
-            let string = json::STRING;
-            some_section(&format!(r#".*"add":\[(?:{string},)*"{name}"[,\]].*"#))
+        "ka.pod.volumes.flex_drivers" => {
+            among("ka.req.pod.volumes.flexvolume_driver", which, which.set())
         }
-        "ka.pod.caps.dropped" => every_container_names("drop", which)?,
-        "ka.pod.caps.named" => every_container_names("(?:add|drop)", which)?,
-        "ka.pod.sysctls" => sysctl(&which.name()?),
+        "ka.pod.volumes.csi_drivers" => matches_some(VOLUMES, &which.texts()?, json::csi_driver),
+        "ka.pod.caps.added" => {
+            let string = json::STRING;
+            some_section_has(&which.texts()?, |name| {
+                format!(r#".*"add":\[({string},)*"{name}"[,\]].*"#)
+            })
+        }
+        "ka.pod.caps.dropped" => containers::every_one_lists(&["drop"], which)?,
+        "ka.pod.caps.named" => containers::every_one_lists(&["add", "drop"], which)?,
+        "ka.pod.sysctls" => sysctl(&which.texts()?),
         "ka.pod.sysctls.prefixes" => {
             sysctl(&which.names(|text| Some(Name::Prefix(text.to_owned())))?)
         }
         "ka.pod.sysctls.parts" => sysctl(&which.names(sysctl_of_parts)?),
-        "ka.pod.proc_mounts" => {
-            let name = which.name()?;
-            Said::any([
-                some_section(&format!(r#".*"procMount":"{name}"[,}}].*"#)),
-                match which.means("Default") {
-                    true => some_container_lacks("procMount", json::STRING),
-                    false => Said::False,
-                },
-            ])
-        }
+        "ka.pod.proc_mounts" => Said::any([
+            some_section_has(&which.texts()?, |name| {
+                format!(r#".*"procMount":"{name}"[,}}].*"#)
+            }),
+            match which.means("Default") {
+                true => containers::some_lacks("proc_mount"),
+                false => Said::False,
+            },
+        ]),
         "ka.pod.runtime_class" => Said::all([
             has_text(RUNTIME_CLASS),
             match which {
@@ -167,123 +176,150 @@ pub(super) fn some(field: &str, which: Which<'_>) -> Result<(Said, Option<Why>),
         "ka.pod.apparmor.unset" if matches!(which, Which::NotIn([])) => {
             return Ok(profiles::app_armor_unset());
         }
-        _ => containers(field, which)?,
+        _ => of_containers(field, which)?,
     };
     Ok((said, None))
 }
 
 /// Facts that are names of containers: whether there is any.
-fn containers(field: &str, which: Which<'_>) -> Result<Said, Why> {
+fn of_containers(field: &str, which: Which<'_>) -> Result<Said, Why> {
     if !matches!(which, Which::NotIn([])) {
         return Err(UNKNOWN);
     }
     let some_with = |key: &str, value: &str| some_section(&format!(r#".*"{key}":{value}[,}}].*"#));
-    let lack = some_container_lacks;
-    let bool = "(?:true|false)";
-    let pod_has = |pointer: &str, value: &str| matches(pointer, value);
+    let bool = "(true|false)";
     Ok(match field {
         "ka.pod.privileged" => some_with("privileged", "true"),
         "ka.pod.escalation" => some_with("allowPrivilegeEscalation", "true"),
-        "ka.pod.escalation.unset" => lack("allowPrivilegeEscalation", bool),
+        "ka.pod.escalation.unset" => containers::some_lacks("allow_privilege_escalation"),
         "ka.pod.writable_root" => some_with("readOnlyRootFilesystem", "false"),
-        "ka.pod.read_only_root.unset" => lack("readOnlyRootFilesystem", bool),
-        "ka.pod.users.unset" => Said::all([pod_has(USER, NUMBER).not(), lack("runAsUser", NUMBER)]),
-        "ka.pod.groups.unset" => {
-            Said::all([pod_has(GROUP, NUMBER).not(), lack("runAsGroup", NUMBER)])
-        }
+        "ka.pod.read_only_root.unset" => containers::some_lacks("read_only_fs"),
+        "ka.pod.users.unset" => Said::all([
+            matches(USER, NUMBER).not(),
+            containers::some_lacks("run_as_user"),
+        ]),
+        "ka.pod.groups.unset" => Said::all([
+            matches(GROUP, NUMBER).not(),
+            containers::some_lacks("run_as_group"),
+        ]),
         "ka.pod.non_root.false" => Said::any([
             some_with("runAsNonRoot", "false"),
-            Said::all([equals(NON_ROOT, "false"), lack("runAsNonRoot", bool)]),
+            Said::all([
+                equals(NON_ROOT, "false"),
+                containers::some_has_none_of(&["runAsNonRoot"]),
+            ]),
         ]),
         "ka.pod.non_root.unset" => Said::all([
-            pod_has(USER, NUMBER).not(),
-            pod_has(NON_ROOT, bool).not(),
-            lack(
-                "(?:runAsUser|runAsNonRoot)",
-                &format!("(?:{NUMBER}|{bool})"),
-            ),
+            matches(USER, NUMBER).not(),
+            matches(NON_ROOT, bool).not(),
+            containers::some_has_none_of(&["runAsUser", "runAsNonRoot"]),
         ]),
         _ => return Err(UNKNOWN),
     })
 }
 
-/// Whether a container's security context does not say it.
-fn some_container_lacks(key: &str, value: &str) -> Said {
-    some_container_is_not(&json::container_with(&format!(r#""{key}":{value}"#)))
-}
-
 fn host_ports(which: Which<'_>) -> Result<Said, Why> {
-    let number = which.number()?;
+    let numbers = which.numbers()?;
     // 0 is as good as none.
     let without_zero = match which {
         Which::In(_) => return Err(UNKNOWN),
         Which::NotIn(set) => {
             let mut set = set.to_vec();
             set.push("0".to_owned());
-            Which::NotIn(&set).number()?
+            Which::NotIn(&set).numbers()?
         }
     };
     Ok(Said::any([
-        some_section(&format!(r#".*"hostPort":{without_zero}[,}}].*"#)),
+        some_section_has(&without_zero, |number| {
+            format!(r#".*"hostPort":{number}[,}}].*"#)
+        }),
         Said::all([
             equals(&format!("{SPEC}/hostNetwork"), "true"),
-            some_section(&json::port_without_host(&number)),
+            some_section_has(&numbers, json::port_without_host),
         ]),
     ]))
 }
 
 /// Ids of containers; the pod's are those of containers that say nothing.
 fn ids(pod: &str, key: &str, which: Which<'_>) -> Result<Said, Why> {
-    let number = which.number()?;
+    let numbers = which.numbers()?;
+    let field = match key {
+        "runAsUser" => "run_as_user",
+        _ => "run_as_group",
+    };
     Ok(Said::any([
-        some_section(&format!(r#".*"{key}":{number}[,}}].*"#)),
-        Said::all([matches(pod, &number), some_container_lacks(key, NUMBER)]),
+        some_section_has(&numbers, |number| format!(r#".*"{key}":{number}[,}}].*"#)),
+        Said::all([
+            matches_some(pod, &numbers, str::to_owned),
+            containers::some_lacks(field),
+        ]),
     ]))
 }
 
-fn volume_types(which: Which<'_>) -> Result<Said, Why> {
+/// Whether some value of a list field of Falco's is of these.
+fn among(field: &str, which: Which<'_>, set: &[String]) -> Said {
+    let set: Vec<String> = set.iter().map(|text| quoted(text)).collect();
+    let set = set.join(", ");
+    match which {
+        Which::In(_) => Said::Is(format!("{field} intersects ({set})")),
+        Which::NotIn([]) => Said::Is(format!("{field} exists")),
+        Which::NotIn(_) => Said::all([
+            Said::Is(format!("{field} exists")),
+            Said::Is(format!("not {field} in ({set})")),
+        ]),
+    }
+}
+
+fn volume_types(which: Which<'_>) -> Result<(Said, Option<Why>), Why> {
     let Which::NotIn(types) = which else {
         return Err(UNKNOWN);
     };
     if types.is_empty() {
-        return Ok(matches(VOLUMES, r"\[\{.*"));
+        return Ok((matches(VOLUMES, r"\[\{.*"), None));
     }
     let has = |name: &str| types.iter().any(|known| known == name);
-    let is_key = |name: &&str| *name != "projected-token";
     let keys = types.iter().map(|name| match name.as_str() {
-        "cephFS" => "cephfs",
-        name => name,
+        "cephFS" => "cephfs".to_owned(),
+        "projected-token" => "projected".to_owned(),
+        name => name.to_owned(),
     });
-    let keys: Vec<&str> = keys.filter(is_key).collect();
-    let token = has("projected-token") && !has("projected");
-    let volume = json::volume_of(&keys, token, has("emptyDir"));
-    Ok(Said::all([
-        Said::Is(format!("jevt.value[{VOLUMES}] exists")),
-        matches(VOLUMES, &json::every(&volume)).not(),
-    ]))
+    let keys: Vec<String> = keys.collect();
+    let other = among("ka.req.pod.volumes.volume_type", which, &keys);
+    // What has no source is an emptyDir.
+    let nothing = match has("emptyDir") {
+        true => Said::False,
+        false => matches(VOLUMES, &json::volume_without_source()),
+    };
+    let why = (has("projected-token") && !has("projected")).then_some(TOKEN);
+    Ok((Said::any([other, nothing]), why))
 }
 
-fn driver(key: &str, which: Which<'_>) -> Result<Said, Why> {
-    let name = which.name()?;
-    let member = format!(r#""driver":"{name}""#);
-    Ok(matches(VOLUMES, &json::has_object_with(key, &member)))
-}
-
-/// Whether every container has one and the same of the capabilities in its lists.
-fn every_container_names(lists: &str, which: Which<'_>) -> Result<Said, Why> {
-    let Which::In(capabilities) = which else {
+/// Whether a host path is outside of these. Falco joins the paths, with a bar between them.
+fn host_paths(which: Which<'_>) -> Result<(Said, Option<Why>), Why> {
+    const PATHS: &str = "ka.req.pod.volumes.hostpath";
+    let Which::NotIn(prefixes) = which else {
         return Err(UNKNOWN);
     };
-    let mut each = Vec::new();
-    for capability in capabilities {
-        let name = Which::In(std::slice::from_ref(capability)).name()?;
-        each.push(some_container_is_not(&json::container_with_capability(lists, &name)).not());
+    let exists = Said::Is(format!("{PATHS} exists"));
+    if prefixes.is_empty() {
+        return Ok((exists, None));
     }
-    Ok(Said::any(each))
+    let prefix = |parts: &String| {
+        let path = path_of_components(&path_of_pattern(parts)).ok_or(UNKNOWN)?;
+        let is_plain = !path.contains('|') && inside(&[Name::Path(path.clone())]).is_some();
+        is_plain.then(|| escaped(&path)).ok_or(ODD_TEXT)
+    };
+    let prefixes: Vec<String> = prefixes.iter().map(prefix).collect::<Result<_, Why>>()?;
+    let expression = format!("(({})(/[^|]*)?([|]|$))+", prefixes.join("|"));
+    let joined = format!(r#"join("|", {PATHS}) regex {}"#, quoted(&expression));
+    Ok((
+        Said::all([exists, Said::Is(format!("not {joined}"))]),
+        Some(BAR),
+    ))
 }
 
-fn sysctl(name: &str) -> Said {
-    matches(SYSCTLS, &format!(r#".*"name":"{name}".*"#))
+fn sysctl(names: &[String]) -> Said {
+    matches_some(SYSCTLS, names, |name| format!(r#".*"name":"{name}".*"#))
 }
 
 /// The sysctls that a pattern of `ka.pod.sysctls.parts` means.
@@ -299,15 +335,22 @@ fn sysctl_of_parts(pattern: &str) -> Option<Name> {
 }
 
 fn selinux(which: Which<'_>) -> Result<Said, Why> {
-    let options = match which {
-        Which::NotIn([]) => r#".*"seLinuxOptions":\{.*"#.to_owned(),
-        Which::NotIn([label]) => profiles::other_label(label)?,
+    let everywhere = [
+        POD_CONTEXT,
+        json::SECTIONS[0],
+        json::SECTIONS[1],
+        json::SECTIONS[2],
+    ];
+    Ok(match which {
+        Which::NotIn([]) => {
+            Said::any(everywhere.map(|pointer| matches(pointer, r#".*"seLinuxOptions":\{.*"#)))
+        }
+        Which::NotIn([label]) => {
+            let other = profiles::OtherLabel::than(label)?;
+            Said::any(everywhere.map(|pointer| other.is_at(pointer)))
+        }
         _ => return Err(UNKNOWN),
-    };
-    Ok(Said::any([
-        matches(POD_CONTEXT, &options),
-        some_section(&options),
-    ]))
+    })
 }
 
 /// Whether some image has one of these names, with registry, tag and digest or without.
@@ -315,9 +358,12 @@ fn images(which: Which<'_>) -> Result<Said, Why> {
     let Which::In(names) = which else {
         return Err(UNKNOWN);
     };
-    let plain = |text: &str| Which::In(&[text.to_owned()]).name();
-    let tag = r#"(?::[^"@/]*)?"#;
-    let digest = r#"(?:@[^"]*)?"#;
+    let plain = |text: &str| match Which::In(&[text.to_owned()]).texts()?.as_slice() {
+        [one] => Ok(one.clone()),
+        _ => Err(UNKNOWN),
+    };
+    let tag = r#"(:[^"@/]*)?"#;
+    let digest = r#"(@[^"]*)?"#;
     let mut each = Vec::new();
     for name in names {
         let last = name.rsplit('/').next().unwrap_or(name);
@@ -328,8 +374,7 @@ fn images(which: Which<'_>) -> Result<Said, Why> {
             None => format!("{}{tag}{digest}", plain(name)?),
         });
     }
-    let each = each.join("|");
-    Ok(some_section(&format!(
-        r#".*"image":"(?:[^"\\]*/)?(?:{each})".*"#
-    )))
+    Ok(some_section_has(&each, |name| {
+        format!(r#".*"image":"([^"\\]*/)?{name}".*"#)
+    }))
 }

@@ -8,6 +8,7 @@
 
 mod atoms;
 mod complement;
+mod containers;
 mod facts;
 mod json;
 mod lower;
@@ -26,8 +27,9 @@ use crate::rules::{ParsedRule, parse_file};
 
 /// The engine of Falco 0.44.
 const ENGINE: &str = "0.62.0";
-/// The plugins and their oldest versions, those that Falco's own audit rules ask for.
-const PLUGINS: [(&str, &str); 2] = [("k8saudit", "0.7.0"), ("json", "0.7.0")];
+/// The plugins and their oldest versions: k8saudit's first with fields for init containers, and the
+/// one of json that Falco's own audit rules ask for.
+const PLUGINS: [(&str, &str); 2] = [("k8saudit", "0.18.0"), ("json", "0.7.0")];
 /// Width of a comment.
 const WIDTH: usize = 96;
 
@@ -160,6 +162,11 @@ fn head(left_out: &[LeftOut]) -> String {
          of it."
             .to_owned(),
     ];
+    lines.push(format!(
+        "Of a pod with more than {} containers of a kind, the further ones are not asked whether \
+         they drop or add a capability or set runAsNonRoot.",
+        containers::ASKED
+    ));
     lines.extend(reasons(left_out));
     let mut text = String::new();
     for line in lines {

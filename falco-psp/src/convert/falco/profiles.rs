@@ -4,7 +4,7 @@
 //! for AppArmor of a container that is not there (pkg/apis/core/validation/validation.go); so
 //! what an annotation says of a container need not be connected with it here.
 
-use super::atoms::{Said, equals, has_text, matches, one_of, some_section};
+use super::atoms::{Said, equals, has_text, matches, matches_some, one_of, some_section_has};
 use super::complement::{Name, escaped, outside};
 use super::facts::{ODD_TEXT, Which, Why};
 use super::json;
@@ -84,15 +84,16 @@ pub(super) fn container_seccomp(which: Which<'_>) -> Result<Said, Why> {
         .iter()
         .filter_map(|name| Some(name.strip_prefix("localhost/")?.to_owned()))
         .collect();
-    let profile = match which {
-        Which::In(_) => Which::In(&local).name()?,
-        Which::NotIn(_) => Which::NotIn(&local).name()?,
+    let profiles = match which {
+        Which::In(_) => Which::In(&local).texts()?,
+        Which::NotIn(_) => Which::NotIn(&local).texts()?,
     };
-    let (kind, file) = (
-        r#""type":"Localhost""#,
-        format!(r#""localhostProfile":"{profile}""#),
-    );
-    fields.push(format!("(?:{kind},{file}|{file},{kind})"));
+    let kind = r#""type":"Localhost""#;
+    for profile in profiles {
+        let file = format!(r#""localhostProfile":"{profile}""#);
+        fields.push(format!("{kind},{file}"));
+        fields.push(format!("{file},{kind}"));
+    }
     if which.means("localhost/") {
         fields.push(format!(r"{kind}\}}"));
     }
@@ -102,11 +103,10 @@ pub(super) fn container_seccomp(which: Which<'_>) -> Result<Said, Why> {
         Which::NotIn(_) => Which::NotIn(&names),
     };
     Ok(Said::any([
-        some_section(&format!(
-            r#".*"seccompProfile":\{{(?:{}).*"#,
-            fields.join("|")
-        )),
-        annotation(SECCOMP_CONTAINER, &names.name()?),
+        some_section_has(&fields, |profile| {
+            format!(r#".*"seccompProfile":\{{{profile}.*"#)
+        }),
+        annotation(SECCOMP_CONTAINER, &names.texts()?),
     ]))
 }
 
@@ -116,12 +116,12 @@ pub(super) fn app_armor(which: Which<'_>) -> Result<Said, Why> {
     let names = match which {
         Which::In(_) => {
             names.retain(|name| !name.is_empty());
-            Which::In(&names).name()?
+            Which::In(&names).texts()?
         }
         Which::NotIn(_) => {
             // An empty one is none.
             names.push(String::new());
-            Which::NotIn(&names).name()?
+            Which::NotIn(&names).texts()?
         }
     };
     Ok(annotation(APPARMOR_CONTAINER, &names))
@@ -129,39 +129,64 @@ pub(super) fn app_armor(which: Which<'_>) -> Result<Said, Why> {
 
 /// Whether a container has no AppArmor profile: here only, whether none has one.
 pub(super) fn app_armor_unset() -> (Said, Option<Why>) {
-    let any = annotation(APPARMOR_CONTAINER, r#"[^"].*"#);
+    let any = annotation(APPARMOR_CONTAINER, &[r#"[^"].*"#.to_owned()]);
     (any.not(), Some(UNSET))
 }
 
-/// Whether there is an annotation about a container with such a value.
-fn annotation(prefix: &str, value: &str) -> Said {
+/// Whether there is an annotation about a container with one of these values.
+fn annotation(prefix: &str, values: &[String]) -> Said {
     let prefix = escaped(prefix);
     let name = super::complement::REST;
-    matches(
-        ANNOTATIONS,
-        &format!(r#".*"{prefix}{name}":"{value}"[,}}].*"#),
-    )
+    matches_some(ANNOTATIONS, values, |value| {
+        format!(r#".*"{prefix}{name}":"{value}"[,}}].*"#)
+    })
 }
 
-/// Text in which some SELinux options are not those of the label.
-pub(super) fn other_label(label: &str) -> Result<String, Why> {
-    let parts: Vec<String> = label
-        .split('|')
-        .map(|part| part.replace("%p", "|").replace("%%", "%"))
-        .collect();
-    let [user, role, type_, level] = parts.as_slice() else {
-        return Err(ODD_TEXT);
-    };
-    let other = |texts: Vec<String>| {
-        let names: Vec<Name> = texts.into_iter().map(Name::Exact).collect();
-        outside(&names).ok_or(ODD_TEXT)
-    };
-    Ok(json::other_selinux([
-        ("user", other(vec![user.clone()])?, user.is_empty()),
-        ("role", other(vec![role.clone()])?, role.is_empty()),
-        ("type", other(vec![type_.clone()])?, type_.is_empty()),
-        ("level", other(levels(level)?)?, level.is_empty()),
-    ]))
+/// SELinux options that are not those of a label.
+pub(super) struct OtherLabel {
+    /// Of each option: its key, expressions for other values, and whether it may be missing.
+    options: [(&'static str, Vec<String>, bool); 4],
+}
+
+impl OtherLabel {
+    pub(super) fn than(label: &str) -> Result<Self, Why> {
+        let parts: Vec<String> = label
+            .split('|')
+            .map(|part| part.replace("%p", "|").replace("%%", "%"))
+            .collect();
+        let [user, role, type_, level] = parts.as_slice() else {
+            return Err(ODD_TEXT);
+        };
+        let other = |texts: Vec<String>| {
+            let names: Vec<Name> = texts.into_iter().map(Name::Exact).collect();
+            outside(&names).ok_or(ODD_TEXT)
+        };
+        Ok(Self {
+            options: [
+                ("user", other(vec![user.clone()])?, user.is_empty()),
+                ("role", other(vec![role.clone()])?, role.is_empty()),
+                ("type", other(vec![type_.clone()])?, type_.is_empty()),
+                ("level", other(levels(level)?)?, level.is_empty()),
+            ],
+        })
+    }
+
+    /// Whether some options in this part of the event are such.
+    pub(super) fn is_at(&self, pointer: &str) -> Said {
+        let mut ways = Vec::new();
+        for (key, others, may_lack) in &self.options {
+            ways.push(matches_some(pointer, others, |value| {
+                json::selinux_option(key, value)
+            }));
+            if !may_lack {
+                let rest = self.options.iter().map(|(other, ..)| *other);
+                let rest: Vec<&str> = rest.filter(|other| other != key).collect();
+                let only = json::selinux_options_of(&rest.join("|"));
+                ways.push(matches(pointer, &only));
+            }
+        }
+        Said::any(ways)
+    }
 }
 
 /// The level with its categories in every order, which means nothing.

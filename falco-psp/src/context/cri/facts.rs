@@ -1,0 +1,416 @@
+//! What a container runtime tells of a container.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::messages::{
+    ContainerStatusResponse, Mount, MountPropagation, PodSandboxStatus, PodSandboxStatusResponse,
+};
+use crate::container::{BindMount, Container, Gap, Owner, Pod};
+use crate::context::bundle::{self, Bundle};
+
+/// Labels that the kubelet gives each container.
+const POD_NAME: &str = "io.kubernetes.pod.name";
+const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+const POD_UID: &str = "io.kubernetes.pod.uid";
+const CONTAINER_NAME: &str = "io.kubernetes.container.name";
+/// What the kubelet's own labels begin with.
+const KUBELET: &str = "io.kubernetes.";
+
+/// What a container runtime tells of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuntimeFacts {
+    /// Whether it is a pod's sandbox, which no policy judges.
+    pub is_sandbox: bool,
+    name: Option<String>,
+    image: Option<String>,
+    image_digest: Option<String>,
+    privileged: Option<bool>,
+    start_ns: Option<u64>,
+    mounts: Option<Vec<BindMount>>,
+    labels: Option<BTreeMap<String, String>>,
+    pod: Pod,
+    /// The runtime's specification of the container, as in the bundle.
+    bundle: Option<Bundle>,
+}
+
+/// What containerd and CRI-O add to a container's status.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Info<'a> {
+    #[serde(rename = "sandboxID")]
+    sandbox_id: Option<String>,
+    /// CRI-O's.
+    privileged: Option<bool>,
+    /// containerd's: what the kubelet ordered.
+    config: Option<Config>,
+    #[serde(borrow, rename = "runtimeSpec")]
+    runtime_spec: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Config {
+    linux: Option<LinuxConfig>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LinuxConfig {
+    security_context: Option<SecurityContext>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SecurityContext {
+    // Left out where it is false.
+    privileged: bool,
+}
+
+/// The verbose part of a status. One that makes no sense costs no more than itself.
+fn info(response: &ContainerStatusResponse) -> Info<'_> {
+    let text = response.info.get("info").map_or("{}", String::as_str);
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        tracing::debug!(%error, "a container's verbose status makes no sense");
+        Info::default()
+    })
+}
+
+/// The id of the sandbox, where the runtime adds it.
+pub(super) fn sandbox_id(response: &ContainerStatusResponse) -> Option<String> {
+    info(response).sandbox_id.and_then(some)
+}
+
+impl RuntimeFacts {
+    /// Of a container, and its pod's sandbox; `None` if the answer has no container in it.
+    pub(super) fn of_container(
+        response: ContainerStatusResponse,
+        sandbox: Option<PodSandboxStatusResponse>,
+    ) -> Option<Self> {
+        let Info {
+            sandbox_id,
+            privileged,
+            config,
+            runtime_spec,
+        } = info(&response);
+        let security_context = config.and_then(|config| config.linux?.security_context);
+        let ordered = security_context.map(|context| context.privileged);
+        let bundle = runtime_spec.and_then(|spec| bundle::parse(spec.get().as_bytes()));
+        let privileged = ordered.or(privileged);
+        let status = response.status?;
+        let label = |key: &str| status.labels.get(key).cloned().and_then(some);
+        let metadata = status.metadata.and_then(|metadata| some(metadata.name));
+        let mut pod = sandbox.map(pod_of).unwrap_or_default();
+        pod.name = label(POD_NAME).or(pod.name);
+        pod.namespace = label(POD_NAMESPACE).or(pod.namespace);
+        pod.uid = label(POD_UID).or(pod.uid);
+        pod.sandbox_id = pod.sandbox_id.or(sandbox_id);
+        Some(Self {
+            is_sandbox: false,
+            name: label(CONTAINER_NAME).or(metadata),
+            image: status.image.and_then(|image| some(image.image)),
+            // A bare `sha256:...` is the image's id: the digest of its configuration.
+            image_digest: status
+                .image_ref
+                .split_once('@')
+                .and_then(|(_, digest)| some(digest.to_owned())),
+            privileged,
+            start_ns: u64::try_from(status.started_at).ok().filter(|ns| *ns != 0),
+            mounts: Some(status.mounts.into_iter().map(bind_mount).collect()),
+            labels: Some(status.labels.into_iter().collect()),
+            pod,
+            bundle,
+        })
+    }
+
+    /// Of a container of which nothing but the pod is known.
+    #[cfg(test)]
+    pub(crate) fn of_pod(namespace: &str, name: &str) -> Self {
+        let pod = Pod {
+            name: Some(name.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..Pod::default()
+        };
+        Self {
+            pod,
+            ..Self::default()
+        }
+    }
+
+    /// A sandbox of which nothing is known.
+    #[cfg(test)]
+    pub(crate) fn sandbox() -> Self {
+        Self::of_sandbox(PodSandboxStatusResponse::default())
+    }
+
+    /// Of a sandbox.
+    pub(super) fn of_sandbox(response: PodSandboxStatusResponse) -> Self {
+        Self {
+            is_sandbox: true,
+            pod: pod_of(response),
+            ..Self::default()
+        }
+    }
+
+    /// Adds to a container what was not known of it. What the runtime was told of privileges is
+    /// truer than what was concluded from the bundle.
+    pub fn add_to(&self, container: &mut Container) {
+        let bundle = self.bundle.as_ref();
+        let pod = container.pod.take().unwrap_or_default();
+        let mut pod = merged(pod, &self.pod);
+        if let Some(bundle) = bundle {
+            pod = merged(pod, &bundle.pod);
+            fill(&mut container.name, &bundle.name);
+            fill(&mut container.image, &bundle.image);
+            fill(&mut container.root_read_only, &Some(bundle.root_read_only));
+            fill(&mut container.volumes, &Some(bundle.volumes.clone()));
+            fill(&mut container.mounts, &Some(bundle.mounts.clone()));
+            fill(&mut container.runtime, &bundle.runtime);
+        }
+        if let (Some(name), Some(labels)) = (&pod.name, &pod.labels) {
+            pod.owner = Owner::of(name, labels);
+        }
+        let gap = pod.name.is_none().then_some(Gap::NoPod);
+        container.pod = (pod != Pod::default()).then_some(pod);
+        container.runtime_gap(gap);
+        fill(&mut container.name, &self.name);
+        // An image that is named by its id says less than a name.
+        fill(&mut container.image, &self.image);
+        fill(&mut container.image_digest, &self.image_digest);
+        fill(&mut container.start_ns, &self.start_ns);
+        fill(&mut container.labels, &self.labels);
+        if self.mounts.is_some() {
+            container.mounts.clone_from(&self.mounts);
+        }
+        let privileged = self.privileged.or(bundle.map(|bundle| bundle.privileged));
+        if self.privileged.is_some() || container.gaps.contains(&Gap::NoBundle) {
+            container.privileged = privileged.or(container.privileged);
+        }
+    }
+}
+
+/// The first, with what it lacks from the second.
+fn merged(mut pod: Pod, more: &Pod) -> Pod {
+    let Pod {
+        uid,
+        name,
+        namespace,
+        ip,
+        labels,
+        sandbox_id,
+        owner,
+    } = more;
+    fill(&mut pod.uid, uid);
+    fill(&mut pod.name, name);
+    fill(&mut pod.namespace, namespace);
+    fill(&mut pod.ip, ip);
+    fill(&mut pod.labels, labels);
+    fill(&mut pod.sandbox_id, sandbox_id);
+    fill(&mut pod.owner, owner);
+    pod
+}
+
+fn fill<T: Clone>(known: &mut Option<T>, more: &Option<T>) {
+    if known.is_none() {
+        known.clone_from(more);
+    }
+}
+
+fn pod_of(response: PodSandboxStatusResponse) -> Pod {
+    let PodSandboxStatus {
+        id,
+        metadata,
+        network,
+        labels,
+    } = response.status.unwrap_or_default();
+    let metadata = metadata.unwrap_or_default();
+    Pod {
+        uid: some(metadata.uid),
+        name: some(metadata.name),
+        namespace: some(metadata.namespace),
+        ip: network.and_then(|network| some(network.ip)),
+        labels: Some(pod_labels(labels)),
+        sandbox_id: some(id),
+        owner: None,
+    }
+}
+
+/// A pod's labels, without those that the kubelet adds for itself.
+fn pod_labels(labels: HashMap<String, String>) -> BTreeMap<String, String> {
+    let labels = labels.into_iter();
+    labels
+        .filter(|(key, _)| !key.starts_with(KUBELET))
+        .collect()
+}
+
+fn bind_mount(mount: Mount) -> BindMount {
+    let propagation = match mount.propagation() {
+        MountPropagation::Private => "private",
+        MountPropagation::HostToContainer => "rslave",
+        MountPropagation::Bidirectional => "rshared",
+    };
+    BindMount {
+        propagation,
+        source: mount.host_path,
+        destination: mount.container_path,
+        read_only: mount.readonly,
+    }
+}
+
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::messages::{
+        ContainerMetadata, ContainerStatus, ImageSpec, PodSandboxMetadata, PodSandboxNetworkStatus,
+    };
+    use super::*;
+
+    const DIGEST: &str = "sha256:0123";
+
+    fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect()
+    }
+
+    fn status(info: &str) -> ContainerStatusResponse {
+        ContainerStatusResponse {
+            status: Some(ContainerStatus {
+                id: "c1".into(),
+                metadata: Some(ContainerMetadata { name: "app".into() }),
+                started_at: 7,
+                image: Some(ImageSpec {
+                    image: "docker.io/library/nginx:1.25".into(),
+                }),
+                image_ref: format!("docker.io/library/nginx@{DIGEST}"),
+                labels: map(&[
+                    (POD_NAME, "web-5d69f7c8b-x2x9k"),
+                    (POD_NAMESPACE, "shop"),
+                    (POD_UID, "u1"),
+                    (CONTAINER_NAME, "app"),
+                ]),
+                mounts: vec![Mount {
+                    container_path: "/host".into(),
+                    host_path: "/etc".into(),
+                    readonly: true,
+                    propagation: 1,
+                }],
+            }),
+            info: map(&[("info", info)]),
+        }
+    }
+
+    fn sandbox() -> PodSandboxStatusResponse {
+        PodSandboxStatusResponse {
+            status: Some(PodSandboxStatus {
+                id: "s1".into(),
+                metadata: Some(PodSandboxMetadata {
+                    name: "web-5d69f7c8b-x2x9k".into(),
+                    uid: "u1".into(),
+                    namespace: "shop".into(),
+                }),
+                network: Some(PodSandboxNetworkStatus {
+                    ip: "10.0.0.7".into(),
+                }),
+                labels: map(&[
+                    ("app", "web"),
+                    ("pod-template-hash", "5d69f7c8b"),
+                    (POD_NAME, "web-5d69f7c8b-x2x9k"),
+                ]),
+            }),
+        }
+    }
+
+    fn learnt(response: ContainerStatusResponse, known: Container) -> Container {
+        let facts = RuntimeFacts::of_container(response, Some(sandbox())).unwrap();
+        let mut container = known;
+        facts.add_to(&mut container);
+        container
+    }
+
+    #[test]
+    fn all_that_a_runtime_tells_is_learnt() {
+        let info = r#"{"sandboxID": "s1", "pid": 5, "config": {"linux": {"security_context": {}}},
+            "runtimeSpec": {"root": {"readonly": true}}}"#;
+        assert_eq!(sandbox_id(&status(info)).as_deref(), Some("s1"));
+        let container = learnt(status(info), Container::default());
+        assert_eq!(container.name.as_deref(), Some("app"));
+        assert_eq!(
+            container.image.as_deref(),
+            Some("docker.io/library/nginx:1.25")
+        );
+        assert_eq!(container.image_digest.as_deref(), Some(DIGEST));
+        assert_eq!(container.privileged, Some(false));
+        assert_eq!(container.root_read_only, Some(true));
+        assert_eq!(container.start_ns, Some(7));
+        let mounts = container.mounts.unwrap();
+        assert_eq!(
+            (&*mounts[0].source, mounts[0].propagation),
+            ("/etc", "rslave")
+        );
+        assert_eq!(container.gaps, []);
+        let pod = container.pod.unwrap();
+        assert_eq!(pod.namespace.as_deref(), Some("shop"));
+        assert_eq!(pod.ip.as_deref(), Some("10.0.0.7"));
+        let labels: Vec<String> = pod.labels.unwrap().into_keys().collect();
+        assert_eq!(labels, ["app", "pod-template-hash"]);
+        let owner = pod.owner.unwrap();
+        assert_eq!((owner.kind, &*owner.name), ("Deployment", "web"));
+    }
+
+    #[test]
+    fn what_the_runtime_was_told_of_privileges_is_true() {
+        let privileged = r#"{"config": {"linux": {"security_context": {"privileged": true}}}}"#;
+        let crio = r#"{"privileged": true}"#;
+        for info in [privileged, crio] {
+            let known = Container {
+                privileged: Some(false),
+                ..Container::default()
+            };
+            assert_eq!(learnt(status(info), known).privileged, Some(true), "{info}");
+        }
+        // Nothing is told: what was concluded stays.
+        for info in ["{}", "", "nonsense", r#"{"runtimeSpec": {}}"#] {
+            let known = Container {
+                privileged: Some(true),
+                ..Container::default()
+            };
+            assert_eq!(learnt(status(info), known).privileged, Some(true), "{info}");
+        }
+    }
+
+    #[test]
+    fn what_the_bundle_told_stays() {
+        let known = Container {
+            name: Some("known".into()),
+            image: Some("known:1".into()),
+            gaps: vec![Gap::NotYet],
+            ..Container::default()
+        };
+        let container = learnt(status("{}"), known);
+        assert_eq!(container.name.as_deref(), Some("known"));
+        assert_eq!(container.image.as_deref(), Some("known:1"));
+        assert_eq!(container.gaps, []);
+    }
+
+    #[test]
+    fn a_container_of_no_pod_is_told_as_one() {
+        let mut response = status("{}");
+        response.status.as_mut().unwrap().labels.clear();
+        let facts = RuntimeFacts::of_container(response, None).unwrap();
+        let mut container = Container::default();
+        facts.add_to(&mut container);
+        assert_eq!(container.gaps, [Gap::NoPod]);
+        assert_eq!(container.pod, None);
+        assert_eq!(
+            RuntimeFacts::of_container(ContainerStatusResponse::default(), None),
+            None
+        );
+    }
+}

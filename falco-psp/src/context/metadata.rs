@@ -1,0 +1,45 @@
+//! What came of looking up what surrounds containers: one line a layer.
+
+/// What came of the look-ups in one layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// The layer knew the container.
+    pub found: u64,
+    /// It did not.
+    pub not_there: u64,
+    /// The layer could not be asked, or its answer made no sense.
+    pub failed: u64,
+    /// It did not answer in time.
+    pub timed_out: u64,
+}
+
+/// The look-ups so far, by layer. A look-up that is tried again counts each time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetadataCounts {
+    /// The path of the control group: the container's id.
+    pub cgroup: Outcomes,
+    /// The OCI bundle on disk.
+    pub bundle: Outcomes,
+    /// The container runtime, by its CRI socket.
+    pub cri: Outcomes,
+    /// Events that wait for a look-up.
+    pub held: u64,
+    /// Events that waited, and went out without the answer: after the time for it, or because too
+    /// many waited.
+    pub given_up: u64,
+    /// Containers that are known now.
+    pub containers: u64,
+    /// Containers that are gone and forgotten.
+    pub forgotten: u64,
+}
+
+impl MetadataCounts {
+    /// The layers by name.
+    pub fn layers(&self) -> [(&'static str, Outcomes); 3] {
+        [
+            ("cgroup", self.cgroup),
+            ("bundle", self.bundle),
+            ("cri", self.cri),
+        ]
+    }
+}

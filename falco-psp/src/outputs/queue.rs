@@ -1,0 +1,295 @@
+//! The bounded queue before an output: what is told goes in without waiting, or waits for room
+//! where its source can wait; the output's worker takes it out.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// Alerts that may wait before further ones are dropped and counted.
+const MAX_LINES: usize = 16_384;
+/// Bytes that may wait, as alerts about audit events can be long.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Alerts on their way to one output.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// Something came, or the queue was closed.
+    came: Condvar,
+    /// The same, for a worker that is a task.
+    came_async: Notify,
+    /// Something was taken out.
+    room: Condvar,
+    /// How long a source waits for an output that takes nothing; `None`: until it does.
+    patience: Option<Duration>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: VecDeque<Arc<str>>,
+    bytes: usize,
+    reopen: bool,
+    closed: Option<Instant>,
+    /// Nobody takes anything out any more.
+    abandoned: bool,
+    /// A source has lost its patience, and nothing was taken out since.
+    stuck: bool,
+}
+
+/// What a worker is to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Deliver this alert.
+    Line(Arc<str>),
+    /// Open the file anew.
+    Reopen,
+    /// End: nothing more comes.
+    Closed,
+}
+
+impl Queue {
+    pub(super) fn new(patience: Option<Duration>) -> Self {
+        Self {
+            state: Mutex::default(),
+            came: Condvar::new(),
+            came_async: Notify::new(),
+            room: Condvar::new(),
+            patience,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that holds the lock can leave the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an alert in, if there is room; whether it did.
+    pub(super) fn push(&self, line: Arc<str>) -> bool {
+        self.put(self.state(), line)
+    }
+
+    /// Puts an alert in, and waits for room; whether it did.
+    pub(super) fn push_patiently(&self, line: Arc<str>) -> bool {
+        let mut state = self.state();
+        let start = Instant::now();
+        while state.is_full(line.len()) && !state.is_shut() && !state.stuck {
+            state = match self.patience {
+                None => self
+                    .room
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(patience) => {
+                    let left = patience.saturating_sub(start.elapsed());
+                    let (mut state, timeout) = self
+                        .room
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    state.stuck |= timeout.timed_out();
+                    state
+                }
+            };
+        }
+        self.put(state, line)
+    }
+
+    fn put(&self, mut state: MutexGuard<'_, State>, line: Arc<str>) -> bool {
+        if state.is_shut() || state.is_full(line.len()) {
+            return false;
+        }
+        state.bytes += line.len();
+        state.lines.push_back(line);
+        drop(state);
+        self.came.notify_one();
+        self.came_async.notify_one();
+        true
+    }
+
+    /// Waits for what is to be done.
+    pub(super) fn next(&self) -> Next {
+        let mut state = self.state();
+        loop {
+            if let Some(next) = self.take(&mut state) {
+                return next;
+            }
+            state = self
+                .came
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until there may be something to do, for the only task that takes.
+    pub(super) async fn something(&self) {
+        self.came_async.notified().await;
+    }
+
+    /// The alert that is next, which stays: for the only worker that takes.
+    pub(super) fn front(&self) -> Option<Arc<str>> {
+        self.state().lines.front().cloned()
+    }
+
+    /// Takes out the alert that is next.
+    pub(super) fn pop(&self) -> Option<Arc<str>> {
+        self.pop_from(&mut self.state())
+    }
+
+    /// Whether it is closed and empty.
+    pub(super) fn is_finished(&self) -> bool {
+        let state = self.state();
+        state.closed.is_some() && state.lines.is_empty()
+    }
+
+    fn pop_from(&self, state: &mut State) -> Option<Arc<str>> {
+        let line = state.lines.pop_front()?;
+        state.bytes -= line.len();
+        state.stuck = false;
+        self.room.notify_all();
+        Some(line)
+    }
+
+    fn take(&self, state: &mut State) -> Option<Next> {
+        if std::mem::take(&mut state.reopen) {
+            return Some(Next::Reopen);
+        }
+        if let Some(line) = self.pop_from(state) {
+            return Some(Next::Line(line));
+        }
+        state.closed.map(|_| Next::Closed)
+    }
+
+    /// Waits for a while, less if the file is to be opened anew; whether it is.
+    pub(super) fn pause(&self, time: Duration) -> bool {
+        let start = Instant::now();
+        let mut state = self.state();
+        while !state.reopen {
+            let left = time.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            (state, _) = self
+                .came
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::take(&mut state.reopen)
+    }
+
+    /// Has the worker open its file anew, before it writes anything more.
+    pub(super) fn reopen(&self) {
+        self.state().reopen = true;
+        self.came.notify_all();
+        self.came_async.notify_one();
+    }
+
+    /// Nothing more comes: the worker ends when it has delivered what there is.
+    pub(super) fn close(&self) {
+        self.state().closed.get_or_insert_with(Instant::now);
+        self.came.notify_all();
+        self.came_async.notify_one();
+        self.room.notify_all();
+    }
+
+    /// How long ago it was closed.
+    pub(super) fn closed_for(&self) -> Option<Duration> {
+        self.state().closed.map(|closed| closed.elapsed())
+    }
+
+    /// The worker takes nothing more, and what waits is lost; how much that is.
+    pub(super) fn abandon(&self) -> u64 {
+        let mut state = self.state();
+        state.abandoned = true;
+        state.bytes = 0;
+        let lost = std::mem::take(&mut state.lines).len();
+        self.room.notify_all();
+        lost as u64
+    }
+
+    /// How many alerts wait.
+    pub(super) fn len(&self) -> u64 {
+        self.state().lines.len() as u64
+    }
+}
+
+impl State {
+    fn is_shut(&self) -> bool {
+        self.abandoned || self.closed.is_some()
+    }
+
+    fn is_full(&self, more: usize) -> bool {
+        let too_long = self.bytes + more > MAX_BYTES && !self.lines.is_empty();
+        self.lines.len() >= MAX_LINES || too_long
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn fill(queue: &Queue) {
+        for _ in 0..MAX_LINES {
+            assert!(queue.push("x".into()));
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_refused_at_once() {
+        let queue = Queue::new(None);
+        fill(&queue);
+        assert!(!queue.push("one more".into()));
+        assert_eq!(queue.next(), Next::Line("x".into()));
+        assert!(queue.push("one more".into()));
+    }
+
+    #[test]
+    fn long_alerts_are_bounded_by_their_bytes() {
+        let queue = Queue::new(None);
+        let long: Arc<str> = "x".repeat(MAX_BYTES).into();
+        assert!(queue.push(Arc::clone(&long)));
+        assert!(!queue.push("x".into()));
+        queue.next();
+        assert!(queue.push(long));
+    }
+
+    #[test]
+    fn a_source_that_can_wait_waits_for_room() {
+        let queue = Arc::new(Queue::new(None));
+        fill(&queue);
+        let waiting = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || queue.push_patiently("last".into()))
+        };
+        thread::sleep(Duration::from_millis(50));
+        assert!(!waiting.is_finished());
+        queue.next();
+        assert!(waiting.join().unwrap());
+        assert_eq!(queue.len(), MAX_LINES as u64);
+    }
+
+    #[test]
+    fn patience_is_lost_once_for_an_output_that_takes_nothing() {
+        let patience = Duration::from_millis(100);
+        let queue = Queue::new(Some(patience));
+        fill(&queue);
+        let start = Instant::now();
+        for _ in 0..50 {
+            assert!(!queue.push_patiently("x".into()));
+        }
+        assert!((patience..patience * 10).contains(&start.elapsed()));
+        queue.next();
+        assert!(queue.push_patiently("x".into()));
+    }
+
+    #[test]
+    fn a_closed_queue_gives_what_it_has_and_takes_nothing() {
+        let queue = Queue::new(None);
+        assert!(queue.push("x".into()));
+        queue.close();
+        assert!(!queue.push("y".into()));
+        assert_eq!(queue.next(), Next::Line("x".into()));
+        assert_eq!(queue.next(), Next::Closed);
+    }
+}

@@ -1,0 +1,139 @@
+//! What a container runtime knows shows in alerts, and its absence costs no alert. The containerd
+//! has its state where no bundle is looked for, so that all of it comes through the CRI.
+
+use std::{fs, io::Write as _, os::unix::net::UnixListener};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    agent::{Agent, Alert, RESTRICTED, controls},
+    bundle::Bundle,
+    container::Container,
+    containerd::{Containerd, IMAGE, POD_IP, Pod},
+    needs,
+};
+
+const HASH: &str = "5d69f7c8b";
+
+/// A rule that prints what is known.
+const RULES: &str = "
+- rule: known
+  desc: prints what is known of a container
+  condition: evt.type=execve
+  output: >
+    %container.id %container.metadata.missing %container.image.digest %container.type %container.start_ts
+    %container.privileged %k8s.pod.ip %k8s.pod.labels %k8s.pod.label[app] %k8s.pod.sandbox_id
+    %k8s.owner.kind %k8s.owner.name %k8s.pod.name %k8s.pod.uid
+  priority: INFO
+";
+
+fn start(socket: &str) -> Result<(Agent, tempfile::NamedTempFile)> {
+    let mut rules = tempfile::Builder::new().suffix(".yaml").tempfile()?;
+    rules.write_all(RULES.as_bytes())?;
+    let path = rules.path().to_str().context("no UTF-8")?.to_owned();
+    let agent = Agent::start(RESTRICTED, &["--cri", socket, "--rules", &path, "--all"])?;
+    Ok((agent, rules))
+}
+
+fn is_about(alert: &Alert, pod: &Pod) -> bool {
+    alert.field("container.id") == Some(&pod.id[..12])
+}
+
+/// Whether there is an alert of the policy about the pod, with these values.
+fn tells(alerts: &[Alert], pod: &Pod, expected: &[(&str, Option<&str>)]) -> bool {
+    alerts.iter().any(|alert| {
+        alert.control() == Some("runAsUser")
+            && is_about(alert, pod)
+            && expected
+                .iter()
+                .all(|(name, value)| alert.field(name) == *value)
+    })
+}
+
+fn named(pod: &str) -> [(&'static str, Option<&str>); 4] {
+    [
+        ("k8s.ns.name", Some("shop")),
+        ("k8s.pod.name", Some(pod)),
+        ("container.name", Some("main")),
+        ("container.image", Some(IMAGE)),
+    ]
+}
+
+/// Whether there is an alert about the pod that gives this reason for not knowing more.
+fn misses(alerts: &[Alert], pod: &Pod, reason: &str) -> bool {
+    alerts.iter().any(|alert| {
+        is_about(alert, pod)
+            && alert.field("k8s.pod.name").is_none()
+            && alert.output().contains(reason)
+    })
+}
+
+#[test]
+fn alerts_name_pods_as_the_runtime_does_and_come_without_it() -> Result<()> {
+    if !needs::containerd() {
+        return Ok(());
+    }
+    let mut containerd = Containerd::start()?;
+    let socket = containerd.socket().display().to_string();
+    let name = format!("web-{HASH}-aaaaa");
+    let labels = [("app", "web"), ("pod-template-hash", HASH)];
+    let good = containerd.pod("shop", "good", &[], false)?;
+    let bad = containerd.pod("shop", &name, &labels, true)?;
+    let (agent, _rules) = start(&socket)?;
+    assert!(agent.wait_for(|alerts| tells(alerts, &bad, &named(&name))));
+    // One that starts while the agent watches.
+    let later = containerd.pod("shop", "later", &[], true)?;
+    assert!(agent.wait_for(|alerts| tells(alerts, &later, &named("later"))));
+    // What is known stays known, and what nobody tells of is judged.
+    containerd.stop();
+    let unknown = Container::start(Bundle::new()?)?;
+    assert!(agent.wait_for(|alerts| controls(alerts, unknown.id()).contains("runAsUser")));
+    let ended = agent.stop()?;
+    drop(unknown);
+    let of = |pod: &Pod| -> Vec<&Alert> {
+        let alerts = ended.alerts.iter();
+        alerts.filter(|alert| is_about(alert, pod)).collect()
+    };
+    assert!(!of(&good).is_empty(), "{}", ended.messages);
+    for alert in of(&good) {
+        assert_eq!(alert.field("k8s.pod.name"), Some("good"), "{alert:?}");
+        assert_eq!(alert.control(), None, "{alert:?}");
+    }
+    for alert in of(&bad) {
+        assert_eq!(alert.field("k8s.pod.name"), Some(&*name), "{alert:?}");
+    }
+    let known = of(&bad).into_iter().find(|alert| alert.control().is_none());
+    let known = known.context("no alert of the user's own rule")?;
+    for (field, expected) in [
+        ("container.type", "containerd"),
+        ("k8s.pod.ip", POD_IP),
+        ("k8s.pod.labels", "app:web, pod-template-hash:5d69f7c8b"),
+        ("k8s.pod.label[app]", "web"),
+        ("k8s.pod.sandbox_id", &bad.sandbox[..12]),
+        ("k8s.owner.kind", "Deployment"),
+        ("k8s.owner.name", "web"),
+    ] {
+        assert_eq!(known.field(field), Some(expected), "{field}: {known:?}");
+    }
+    let sandbox = |alert: &&Alert| alert.field("container.id") == Some(&bad.sandbox[..12]);
+    assert_eq!(ended.alerts.iter().find(sandbox).map(Alert::output), None);
+    assert!(
+        of(&bad)
+            .iter()
+            .any(|alert| alert.control() == Some("privileged"))
+    );
+
+    // An agent that starts while the runtime is down, then silent, then back.
+    let (agent, _rules) = start(&socket)?;
+    assert!(agent.wait_for(|alerts| misses(alerts, &bad, "runtime is down")));
+    let silent = UnixListener::bind(&socket)?;
+    assert!(agent.wait_for(|alerts| misses(alerts, &bad, "runtime does not answer")));
+    drop(silent);
+    fs::remove_file(&socket)?;
+    containerd.resume()?;
+    assert!(agent.wait_for(|alerts| tells(alerts, &bad, &named(&name))));
+    let again = containerd.pod("shop", "again", &[], true)?;
+    assert!(agent.wait_for(|alerts| tells(alerts, &again, &named("again"))));
+    agent.stop()?;
+    Ok(())
+}

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::kustomize::{self, only};
 
 /// The metrics of `--listen`, with their labels.
-const METRICS: [(&str, &[&str]); 7] = [
-    ("falco_psp_events_total", &["kind", "fate"]),
+const METRICS: [(&str, &[&str]); 8] = [
+    ("falco_psp_kernel_events_total", &["kind", "fate"]),
     (
         "falco_psp_alerts_total",
         &["policy", "control", "namespace"],
@@ -16,7 +16,8 @@ const METRICS: [(&str, &[&str]); 7] = [
     ("falco_psp_output_delivered_total", &["output"]),
     ("falco_psp_output_dropped_total", &["output"]),
     ("falco_psp_output_queue_depth", &["output"]),
-    ("falco_psp_policy_reloads_total", &["outcome"]),
+    ("falco_psp_reloads_total", &["outcome"]),
+    ("falco_psp_last_reload_successful", &[]),
     ("falco_psp_metadata_lookups_total", &["layer", "outcome"]),
 ];
 
@@ -121,7 +122,7 @@ fn alert_rules_and_dashboard_ask_for_metrics_that_there_are() {
 #[test]
 fn what_is_wrong_with_an_expression_is_found() {
     assert_eq!(
-        wrong("sum by (kind) (falco_psp_events_total{fate=\"lost\"})"),
+        wrong("sum by (kind) (falco_psp_kernel_events_total{fate=\"lost\"})"),
         [""; 0]
     );
     assert_eq!(
@@ -129,11 +130,11 @@ fn what_is_wrong_with_an_expression_is_found() {
         ["no metric falco_psp_event_total"]
     );
     assert_eq!(
-        wrong("sum by (output) (falco_psp_events_total)"),
+        wrong("sum by (output) (falco_psp_kernel_events_total)"),
         ["no label output"]
     );
     assert_eq!(
-        wrong("falco_psp_events_total{fat!=\"lost\"}"),
+        wrong("falco_psp_kernel_events_total{fat!=\"lost\"}"),
         ["no label fat"]
     );
 }

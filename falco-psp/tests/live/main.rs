@@ -8,6 +8,7 @@ mod container;
 mod containerd;
 mod cri_messages;
 mod harness;
+mod image;
 mod kernel;
 mod ledger;
 mod metadata;

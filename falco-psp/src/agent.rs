@@ -1,7 +1,7 @@
 //! The agent: takes events from their source, adds what surrounds them, has the rules judge them
 //! and tells what they find. It owns all that changes while it runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use falco_psp_common::record::{Kind, flags, namespace};
@@ -14,8 +14,10 @@ use crate::context::containers::{Containers, Sighting};
 use crate::context::host::HostNamespaces;
 use crate::context::processes::{self, Found, Origin, Programs};
 use crate::event::{Activity, Event, Process, SyscallEvent};
+use crate::listen::alerts::AlertCounts;
 use crate::outputs::alert::Alert;
 use crate::outputs::stdout::Stdout;
+use crate::policies::Policies;
 use crate::report::tally::{Tally, Violation, facts};
 use crate::rules::RuleSet;
 use crate::sources::syscall::calls;
@@ -56,6 +58,9 @@ pub struct Agent {
     pub tally: Tally,
     /// What became of the records.
     pub fates: Fates,
+    policies: Arc<Policies>,
+    /// The alerts that were told.
+    pub alerts: AlertCounts,
 }
 
 impl Agent {
@@ -72,7 +77,20 @@ impl Agent {
             number: 0,
             tally: Tally::default(),
             fates: Fates::default(),
+            policies: Arc::default(),
+            alerts: AlertCounts::default(),
         }
+    }
+
+    /// Judges by `rules` from now on, of which the first are those of `policies`. What was found
+    /// by the rules until now is forgotten; the containers are not.
+    pub fn judge_by(&mut self, rules: Arc<RuleSet>, policies: Arc<Policies>) {
+        let of_policies = policies.rules.rules().len();
+        let own = rules.rules().get(of_policies..).unwrap_or_default();
+        self.alerts.keep(&policies, own);
+        self.rules = rules;
+        self.policies = policies;
+        self.tally = Tally::default();
     }
 
     /// The containers whose programs have been seen.
@@ -131,6 +149,20 @@ impl Agent {
             self.containers.executed(&container.id, mnt_ns);
             self.judge(&container.id, Activity::Exec, process_state, now, 0);
         }
+    }
+
+    /// Judges by new rules what a scan found, containers that are known already included.
+    pub fn judge_again(&mut self, found: Vec<(ContainerRef, Found)>) {
+        let now = now_ns();
+        let mut judged = HashSet::new();
+        for (container, process) in &found {
+            let is_known = self.containers.get(&container.id).is_some();
+            if is_known && judged.insert(container.id.clone()) {
+                let process = Arc::new(process.process.clone());
+                self.judge(&container.id, Activity::Container, process, now, 0);
+            }
+        }
+        self.judge_found(found);
     }
 
     /// Takes one record from the ring.
@@ -290,6 +322,10 @@ impl Agent {
             if (told || self.all)
                 && let Some(stdout) = &self.stdout
             {
+                let policy = self.policies.policy_of(index);
+                let policy = policy.and_then(|policy| self.policies.each.get(policy));
+                let policy = policy.map(|policy| &*policy.name);
+                self.alerts.note(policy, rule, &event);
                 stdout.tell(&Alert::of(rule, &event));
             }
         }

@@ -128,7 +128,7 @@ pub enum CheckFormat {
 }
 
 /// How to watch.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Watch {
     /// The candidate policy: a PodSecurityPolicy in YAML or JSON. With several, a declared pod is
     /// denied if none admits it
@@ -169,6 +169,9 @@ pub struct Watch {
     /// Watch this node's containers as well, beside audit events
     #[arg(long)]
     pub syscalls: bool,
+    /// Serve /metrics (for Prometheus), /healthz, /readyz and /v1/policy at http://ADDR
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
     /// Also write the rules that the policy becomes to this file
     #[arg(long, alias = "psp_save", value_name = "FILE", requires = "psp")]
     pub psp_save: Option<PathBuf>,

@@ -133,11 +133,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         None => {
             let options = &cli.watch;
-            let limits = Limits {
-                namespaces: options.namespace.clone(),
-                exempt_namespaces: options.exempt_namespace.clone(),
-            };
-            let policies = load(&options.psp, &limits)?;
+            let policies = load(&options.psp, &Limits::of(options))?;
             let own = load_rules(&options.rules)?;
             if let Some(path) = &options.psp_save {
                 policies::save(path, &rules_text(&policies, options.psp_save_format)?)?;

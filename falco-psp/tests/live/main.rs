@@ -8,8 +8,11 @@ mod container;
 mod harness;
 mod kernel;
 mod ledger;
+mod listen;
 mod needs;
 mod posture;
+#[path = "../prometheus/mod.rs"]
+mod prometheus;
 mod runtime;
 mod throughput;
 mod workload;

@@ -105,6 +105,13 @@ pub enum Command {
     },
     /// Tells what this machine can observe, by which hook, and what is missing
     Doctor,
+    /// Prints what lets a shell complete this command line
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page, for man(1)
+    Man,
 }
 
 /// Whose rules language it is.

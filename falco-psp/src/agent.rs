@@ -5,7 +5,7 @@ mod forget;
 mod hold;
 mod metadata;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use falco_psp_common::record::{Kind, flags, namespace};
@@ -17,8 +17,10 @@ use crate::context::containers::{Containers, Sighting};
 use crate::context::host::HostNamespaces;
 use crate::context::processes::{self, Found, Origin, Programs, epoch_ns, now_ns};
 use crate::event::{Activity, Event, Process, SyscallEvent};
+use crate::listen::alerts::AlertCounts;
 use crate::outputs::Outputs;
 use crate::outputs::alert::Alert;
+use crate::policies::Policies;
 use crate::report::departed::Departed;
 use crate::report::tally::{Tally, Violation, facts};
 use crate::rules::RuleSet;
@@ -64,6 +66,9 @@ pub struct Agent {
     pub tally: Tally,
     /// What became of the records.
     pub fates: Fates,
+    policies: Arc<Policies>,
+    /// The alerts that were told.
+    pub alerts: AlertCounts,
 }
 
 impl Agent {
@@ -82,7 +87,21 @@ impl Agent {
             number: 0,
             tally: Tally::default(),
             fates: Fates::default(),
+            policies: Arc::default(),
+            alerts: AlertCounts::default(),
         }
+    }
+
+    /// Judges by `rules` from now on, of which the first are those of `policies`. What was found
+    /// by the rules until now is forgotten; the containers are not.
+    pub fn judge_by(&mut self, rules: Arc<RuleSet>, policies: Arc<Policies>) {
+        let of_policies = policies.rules.rules().len();
+        let own = rules.rules().get(of_policies..).unwrap_or_default();
+        self.alerts.keep(&policies, own);
+        self.rules = rules;
+        self.policies = policies;
+        self.tally = Tally::default();
+        self.departed = Departed::default();
     }
 
     /// The containers whose programs have been seen.
@@ -141,6 +160,20 @@ impl Agent {
             self.containers.executed(&container.id, mnt_ns);
             self.judge(&container.id, Activity::Exec, process_state, now, 0);
         }
+    }
+
+    /// Judges by new rules what a scan found, containers that are known already included.
+    pub fn judge_again(&mut self, found: Vec<(ContainerRef, Found)>) {
+        let now = now_ns();
+        let mut judged = HashSet::new();
+        for (container, process) in &found {
+            let is_known = self.containers.get(&container.id).is_some();
+            if is_known && judged.insert(container.id.clone()) {
+                let process = Arc::new(process.process.clone());
+                self.judge(&container.id, Activity::Container, process, now, 0);
+            }
+        }
+        self.judge_found(found);
     }
 
     /// Takes one record from the ring.
@@ -300,6 +333,10 @@ impl Agent {
             };
             let told = self.tally.count(violation, posture);
             if told || self.all {
+                let policy = self.policies.policy_of(index);
+                let policy = policy.and_then(|policy| self.policies.each.get(policy));
+                let policy = policy.map(|policy| &*policy.name);
+                self.alerts.note(policy, rule, &event);
                 self.outputs.tell(&Alert::of(rule, &event));
             }
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::declared::Judge;
 use crate::event::{AuditEvent, Event, Request};
+use crate::listen::alerts::AlertCounts;
 use crate::outputs::Outputs;
 use crate::own_rules::{OwnJudge, OwnRules};
 use crate::policies::Policies;
@@ -26,6 +27,7 @@ const MAX_TOLD: u64 = 16;
 pub struct Auditor {
     policies: Arc<Policies>,
     outputs: Outputs,
+    all: bool,
     judge: Judge,
     own: OwnJudge,
     number: u64,
@@ -41,12 +43,41 @@ impl Auditor {
         Self {
             policies,
             outputs,
+            all,
             judge: Judge::new(all),
             own: OwnJudge::new(own, all),
             number: 0,
             faults: 0,
             counts: Counts::default(),
         }
+    }
+
+    /// Judges by other policies and rules from now on; what was found until now, in words.
+    pub fn judge_by(&mut self, policies: Arc<Policies>, own: &OwnRules) -> String {
+        let found = self.found();
+        let judge = std::mem::replace(&mut self.judge, Judge::new(self.all));
+        let own_judge = std::mem::replace(&mut self.own, OwnJudge::new(own, self.all));
+        self.judge.alerts = judge.alerts;
+        self.own.alerts = own_judge.alerts;
+        for alerts in [&mut self.judge.alerts, &mut self.own.alerts] {
+            alerts.keep(&policies, own.rules.rules());
+        }
+        self.policies = policies;
+        found
+    }
+
+    /// The alerts that were told.
+    pub fn alerts(&self) -> [&AlertCounts; 2] {
+        [&self.judge.alerts, &self.own.alerts]
+    }
+
+    /// What was found.
+    fn found(&self) -> String {
+        let mut text = self.own.table();
+        if !self.policies.each.is_empty() && self.counts.judged > 0 {
+            text += &self.judge.report.table(&self.policies);
+        }
+        text
     }
 
     /// Judges the events of a batch.
@@ -139,16 +170,12 @@ impl Auditor {
 
     /// The lines at the end: verdicts, and what could not be judged.
     pub fn summary(&self, webhook: Option<&Stats>) -> String {
-        let mut text = String::new();
-        text += &self.own.table();
+        let mut text = self.found();
         // Writing to a String does not fail.
         if self.policies.each.is_empty() {
             let (events, malformed) = (self.counts.events(), self.counts.malformed);
             let _ = writeln!(text, "{events} audit events, {malformed} of them malformed");
         } else {
-            if self.counts.judged > 0 {
-                text += &self.judge.report.table(&self.policies);
-            }
             let _ = write!(text, "{}", self.counts);
         }
         if let Some(stats) = webhook {

@@ -108,6 +108,13 @@ pub enum Command {
     },
     /// Tells what this machine can observe, by which hook, and what is missing
     Doctor,
+    /// Prints what lets a shell complete this command line
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page, for man(1)
+    Man,
 }
 
 /// Whose rules language it is.
@@ -131,7 +138,7 @@ pub enum CheckFormat {
 }
 
 /// How to watch.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Watch {
     /// The candidate policy: a PodSecurityPolicy in YAML or JSON. With several, a declared pod is
     /// denied if none admits it
@@ -179,6 +186,9 @@ pub struct Watch {
     /// Watch this node's containers as well, beside audit events
     #[arg(long)]
     pub syscalls: bool,
+    /// Serve /metrics (for Prometheus), /healthz, /readyz and /v1/policy at http://ADDR
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
     /// Also write the rules that the policy becomes to this file
     #[arg(long, alias = "psp_save", value_name = "FILE", requires = "psp")]
     pub psp_save: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! What pods declare, judged: by audit events and manifests alike.
 
 use crate::event::Event;
+use crate::listen::alerts::AlertCounts;
 use crate::outputs::alert::Alert;
 use crate::policies::Policies;
 use crate::report::declared::{Finding, Report, Subject, Verdict};
@@ -22,6 +23,8 @@ pub struct Judge {
     tally: Tally,
     /// What was found, by workload.
     pub report: Report,
+    /// The alerts that were told.
+    pub alerts: AlertCounts,
 }
 
 impl Judge {
@@ -72,6 +75,8 @@ impl Judge {
             };
             let is_new = self.tally.count(violation, 0);
             if is_new || self.all {
+                let name = policies.each.get(policy).map(|policy| &*policy.name);
+                self.alerts.note(name, rule, event);
                 tell(Alert::of(rule, event));
             }
             if let Some(control) = rule.control() {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 use falco_psp::cli::{CheckFormat, Cli, Command, RulesFormat};
 use falco_psp::fields::{Source, list};
 use falco_psp::outputs::alert::Format;
@@ -131,14 +131,22 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             print(&checkup.report)?;
             Ok(ExitCode::from(if checkup.healthy { 0 } else { ERROR }))
         }
+        Some(Command::Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "falco-psp", &mut text);
+            print(&String::from_utf8_lossy(&text))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Man) => {
+            let mut text = Vec::new();
+            let page = clap_mangen::Man::new(Cli::command());
+            page.render(&mut text).context("cannot write the page")?;
+            print(&String::from_utf8_lossy(&text))?;
+            Ok(ExitCode::SUCCESS)
+        }
         None => {
             let options = &cli.watch;
-            let limits = Limits {
-                namespaces: options.namespace.clone(),
-                exempt_namespaces: options.exempt_namespace.clone(),
-                selector: options.selector.clone().unwrap_or_default(),
-            };
-            let policies = load(&options.psp, &limits)?;
+            let policies = load(&options.psp, &Limits::of(options))?;
             let own = load_rules(&options.rules)?;
             if let Some(path) = &options.psp_save {
                 policies::save(path, &rules_text(&policies, options.psp_save_format)?)?;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::event::{Activity, Event};
+use crate::listen::alerts::AlertCounts;
 use crate::outputs::alert::Alert;
+use crate::policies::SourceFile;
 use crate::report::tally::{Tally, Violation, facts};
 use crate::rules::{self, EventTypes, ReadError, RuleSet, Source, escape, read_files};
 use crate::sources::syscall::calls::CALLS;
@@ -31,6 +33,8 @@ pub struct OwnRules {
     pub rules: Arc<RuleSet>,
     /// How many files there are.
     pub files: usize,
+    /// The files.
+    pub sources: Vec<SourceFile>,
     /// What their author should know, with the lines that it is about.
     pub warnings: String,
 }
@@ -56,6 +60,10 @@ impl OwnRules {
             Some(rules) => Ok(Self {
                 rules: Arc::new(rules),
                 files: files.len(),
+                sources: files
+                    .iter()
+                    .map(|(name, text)| SourceFile::new(name, text))
+                    .collect(),
                 warnings: told,
             }),
             None => Err(OwnRulesError::Rules(told.trim_end().to_owned())),
@@ -130,6 +138,8 @@ pub struct OwnJudge {
     rules: Arc<RuleSet>,
     all: bool,
     tally: Tally,
+    /// The alerts that were told.
+    pub alerts: AlertCounts,
 }
 
 impl OwnJudge {
@@ -139,6 +149,7 @@ impl OwnJudge {
             rules: Arc::clone(&rules.rules),
             all,
             tally: Tally::default(),
+            alerts: AlertCounts::default(),
         }
     }
 
@@ -156,6 +167,7 @@ impl OwnJudge {
                 facts: facts(rule, event, None),
             };
             if self.tally.count(violation, 0) || self.all {
+                self.alerts.note(None, rule, event);
                 tell(Alert::of(rule, event));
             }
         }

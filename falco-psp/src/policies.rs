@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::cli::{RulesFormat, Watch};
 use crate::control::Control;
 use crate::convert::{self, ConvertError, FalcoRules};
 use crate::diagnostic::Diagnostic;
@@ -61,17 +62,42 @@ pub struct Limits {
     pub selector: Selector,
 }
 
+/// A file that was loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Its name as the user gave it.
+    pub file: String,
+    /// The SHA-256 hash of its bytes, in hex.
+    pub sha256: String,
+}
+
+impl SourceFile {
+    /// The file of this name that holds `text`.
+    pub fn new(file: &str, text: &str) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        Self {
+            file: file.to_owned(),
+            sha256: digest
+                .as_ref()
+                .iter()
+                .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")),
+        }
+    }
+}
+
 /// A policy among several.
 #[derive(Clone, Debug)]
 pub struct PolicyRules {
     /// The policy's name.
     pub name: String,
+    /// Where it is from.
+    pub source: SourceFile,
     /// Its rules, by their index in the rule set.
     pub rules: Range<usize>,
 }
 
 /// Policies made ready to judge.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Policies {
     /// Each of them, in the order of their names, in which admission tries them.
     pub each: Vec<PolicyRules>,
@@ -97,10 +123,14 @@ impl Policies {
         let mut warnings = Vec::new();
         let mut errors = Vec::new();
         for path in paths {
-            match psp::load(path) {
-                Ok((policy, found)) => {
+            let read = psp::read_file(path).and_then(|(file, text)| {
+                let source = SourceFile::new(&file, &text);
+                psp::parse(&file, &text).map(|(policy, found)| (source, policy, found))
+            });
+            match read {
+                Ok((source, policy, found)) => {
                     warnings.extend(found);
-                    loaded.push((path, policy));
+                    loaded.push((path, source, policy));
                 }
                 Err(found) => errors.extend(found),
             }
@@ -108,17 +138,13 @@ impl Policies {
         if !errors.is_empty() {
             return Err(PolicyError::Policy(errors));
         }
-        loaded.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+        loaded.sort_by(|(_, _, a), (_, _, b)| a.name.cmp(&b.name));
         let mut policies = Self {
-            each: Vec::new(),
-            rules: Arc::default(),
-            text: String::new(),
-            unobserved: Vec::new(),
-            scope: Default::default(),
             warnings,
+            ..Self::default()
         };
         let mut all: Vec<Rule> = Vec::new();
-        for (path, mut policy) in loaded {
+        for (path, source, mut policy) in loaded {
             if policies.each.last().is_some_and(|p| p.name == policy.name) {
                 return Err(PolicyError::SameName {
                     path: path.clone(),
@@ -130,6 +156,7 @@ impl Policies {
             all.extend(policies.rules_of(path, &policy)?);
             policies.each.push(PolicyRules {
                 name: policy.name,
+                source,
                 rules: first..all.len(),
             });
         }
@@ -173,6 +200,17 @@ impl Policies {
         names.join(", ")
     }
 
+    /// The rules as text, for whom they are.
+    ///
+    /// # Errors
+    /// Our own rules cannot be read: a defect of falco-psp.
+    pub fn text_for(&self, format: RulesFormat) -> Result<String, PolicyError> {
+        match format {
+            RulesFormat::FalcoPsp => Ok(self.text.clone()),
+            RulesFormat::Falco => Ok(self.falco_rules()?.text),
+        }
+    }
+
     /// The rules in the words of Falco alone.
     ///
     /// # Errors
@@ -194,6 +232,15 @@ pub fn save(path: &Path, text: &str) -> Result<(), PolicyError> {
 }
 
 impl Limits {
+    /// Those of a run.
+    pub fn of(options: &Watch) -> Self {
+        Self {
+            namespaces: options.namespace.clone(),
+            exempt_namespaces: options.exempt_namespace.clone(),
+            selector: options.selector.clone().unwrap_or_default(),
+        }
+    }
+
     fn apply(&self, scope: &mut Scope) {
         scope.labels.extend(self.selector.conditions());
         scope

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use falco_psp_common::record::Kind;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch as watch_channel};
@@ -17,16 +18,21 @@ use crate::audit::Auditor;
 use crate::cli::Watch;
 use crate::context::cri::lookups::Lookups;
 use crate::context::host::HostNamespaces;
+use crate::listen::alerts::AlertCounts;
+use crate::listen::metrics::{AuditMetrics, Metrics, SyscallMetrics};
+use crate::listen::policy::{Since, document};
+use crate::listen::{ListenError, Listener, Question, Readiness, Step, Topic};
 use crate::outputs::alert::Format;
 use crate::outputs::{OutputError, Outputs, lost as lost_alerts};
 use crate::own_rules::OwnRules;
 use crate::policies::Policies;
+use crate::reload::{Next, Reloaded, Reloader, Reloads};
 use crate::report::summary::Summary;
 use crate::rules::{RuleSet, Source};
 use crate::sources::k8s_audit::Batch;
 use crate::sources::k8s_audit::file::{AuditLog, LogError, LogOptions};
 use crate::sources::k8s_audit::webhook::{Config, PATH, Stats, TlsFiles, Webhook, WebhookError};
-use crate::sources::syscall::ledger;
+use crate::sources::syscall::ledger::{self, Counts};
 use crate::sources::syscall::load::{KernelSide, LoadError, Options};
 use crate::sources::syscall::reader::Reader;
 
@@ -56,6 +62,9 @@ pub enum WatchError {
     /// An output cannot be used.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// The status pages cannot be served.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The system refuses something that it gives every process.
     #[error("cannot {what}: {why}")]
     System {
@@ -88,21 +97,31 @@ pub async fn watch(
     policies: Policies,
     own: OwnRules,
 ) -> Result<Outcome, WatchError> {
-    let policies = Arc::new(policies);
+    let mut policies = Arc::new(policies);
+    let mut own = own;
     eprint!("{}", own.blind(&sources(options)));
+    let mut pages = Pages::start(options, &policies, &own).await?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for Ctrl-C"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
     let format = match options.json {
         true => Format::Json,
         false => Format::Text,
     };
     let (outputs, workers) = Outputs::start(&options.outputs.settings(format))?;
     let mut audit = Audit::start(options, &policies, &own, outputs.clone()).await?;
+    pages.readiness.done(Step::Webhook);
+    pages.readiness.done(Step::AuditLog);
     let mut live = match sources(options).contains(&Source::Syscall) {
-        true => Some(Live::start(options, &policies, &own, outputs.clone())?),
+        true => {
+            let readiness = &pages.readiness;
+            Some(Live::start(options, &policies, &own, outputs.clone(), readiness).await?)
+        }
         false => None,
     };
+    let host = live.as_ref().map(|live| live.host);
+    let mut reloader = Reloader::new(options, host, &policies, &own);
+    let mut violated = false;
 
     let end = options.duration.map(tokio::time::sleep);
     tokio::pin!(end);
@@ -131,13 +150,57 @@ pub async fn watch(
             }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            _ = hangup.recv() => outputs.reopen(),
+            _ = hangup.recv() => {
+                outputs.reopen();
+                reloader.order();
+            }
             ready = ready => {
                 ready.map_err(system("wait for the ring"))?;
                 if let Some(live) = &mut live {
                     live.drain();
                 }
             }
+            question = pages.next() => {
+                let text = match question.topic {
+                    Topic::Metrics => pages
+                        .metrics(live.as_ref(), &audit, &outputs, &policies, &own)
+                        .text(),
+                    Topic::Policy => document(&policies, &own, &pages.since, &pages.reloads),
+                };
+                // Whoever asked may have gone.
+                let _ = question.reply.send(text);
+            }
+            reloaded = reloader.next() => match reloaded {
+                Reloaded::Unchanged => pages.reloads.error = None,
+                Reloaded::Failed(message) => {
+                    eprintln!("{message}");
+                    eprintln!("reload failed: what was in force stays in force");
+                    pages.reloads.note_failure(message);
+                }
+                Reloaded::Next(next) => {
+                    let Next { policies: new, own: new_own, kernel } = *next;
+                    for warning in &new.warnings {
+                        eprintln!("{warning}");
+                    }
+                    eprint!("{}{}", new_own.warnings, new_own.blind(&sources(options)));
+                    let new = Arc::new(new);
+                    let mut found = String::new();
+                    violated |= audit.auditor.found_any();
+                    if let (Some(live), Some(kernel)) = (&mut live, kernel) {
+                        found += &live.judge_by(kernel, &new, &new_own, &policies)?;
+                        violated |= live.violated_before;
+                    }
+                    if audit.wanted {
+                        found += &audit.auditor.judge_by(Arc::clone(&new), &new_own);
+                    }
+                    eprintln!("reloaded: {}; found until now, by what was in force:\n{}",
+                        judged_by(&new, &new_own), found.trim_end());
+                    (policies, own) = (new, new_own);
+                    reloader.note_in_force(&policies, &own);
+                    pages.since.note(&policies, &own);
+                    pages.reloads.note_success();
+                }
+            },
             batch = audit.next() => match batch {
                 Some(batch) => audit.auditor.take(&batch),
                 // All that was to be read is read.
@@ -156,6 +219,7 @@ pub async fn watch(
         }
     }
 
+    pages.readiness.missing(Step::Running);
     if let Some(live) = &mut live {
         live.stop();
     }
@@ -167,12 +231,12 @@ pub async fn watch(
         ..
     } = audit;
     let of_pods = wanted.then(|| auditor.summary(stats.as_deref()));
-    let mut violated = auditor.found_any();
+    violated |= auditor.found_any();
     // Whatever became of the alerts, the summary has the result.
     let (counts, written) = workers.finish();
     if let Some(live) = &live {
         violated |= live.any_violates_all(&policies) || live.own_fired(&policies);
-        eprint!("{}", live.summary(&policies));
+        eprint!("{}", live.summary(&policies).text());
     }
     if let Some(text) = of_pods {
         eprint!("{text}");
@@ -185,6 +249,7 @@ pub async fn watch(
         }
         written => written.map_err(system("write to standard output"))?,
     }
+    pages.stop().await;
     failed?;
     Ok(Outcome { violated, finite })
 }
@@ -218,33 +283,42 @@ struct Live {
     last_look: Instant,
     last_forgetting: Instant,
     lost_before: u64,
+    host: HostNamespaces,
+    ring_bytes: u64,
+    /// The ledgers of kernel sides that were replaced.
+    ledgers_before: Vec<(Kind, Counts)>,
+    /// Whether what was in force before was violated.
+    violated_before: bool,
 }
 
 impl Live {
-    fn start(
+    async fn start(
         options: &Watch,
-        policies: &Policies,
+        policies: &Arc<Policies>,
         own: &OwnRules,
         outputs: Outputs,
+        readiness: &Readiness,
     ) -> Result<Self, WatchError> {
         let host = HostNamespaces::find().map_err(LoadError::HostNamespaces)?;
         let rules = Arc::new(own.after(&policies.rules));
         let event_types = rules.event_types();
-        let kernel_options = Options {
-            btf: &options.btf,
-            ring_bytes: options.ring_size << 10,
-            // A repeat that is to be printed has to be sent.
-            deduplicate: !options.all,
-        };
         let counts = rules.count_by_source();
         let count = |source| counts.get(&source).copied().unwrap_or(0);
         let (of_calls, of_pods) = (count(Source::Syscall), count(Source::K8sAudit));
         let mut agent = Agent::new(Arc::clone(&rules), options.all, host, outputs);
         let lookups = Lookups::start(options.cri.clone()).map_err(system("start a thread"))?;
         agent.look_up_with(lookups);
+        agent.judge_by(Arc::clone(&rules), Arc::clone(policies));
         // First the hooks, then the scan: a container that starts between the two is seen by both.
-        let mut kernel =
-            KernelSide::start(&host, kernel_options, |name| event_types.contains(name))?;
+        let for_kernel = options.clone();
+        // It takes its time; whoever asks meanwhile gets an answer.
+        let starting = tokio::task::spawn_blocking(move || {
+            let options = Options::of(&for_kernel);
+            KernelSide::start(&host, options, |name| event_types.contains(name))
+        });
+        let gone = |error| system("start a thread")(io::Error::other(error));
+        let mut kernel = starting.await.map_err(gone)??;
+        readiness.done(Step::Hooks);
         for missing in &kernel.missing {
             let fact = missing.fact.describe();
             eprintln!(
@@ -253,7 +327,8 @@ impl Live {
             );
         }
         let started = Instant::now();
-        tracing::info!(ring_bytes = kernel_options.ring_bytes, "hooks attached");
+        let ring_bytes = options.ring_size << 10;
+        tracing::info!(ring_bytes, "hooks attached");
         let found = agent.scan();
         let running: HashSet<&str> = found.iter().map(|(container, _)| &*container.id).collect();
         let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.tracepoint).collect();
@@ -273,6 +348,7 @@ impl Live {
         );
         eprintln!("{header}");
         agent.judge_found(found);
+        readiness.done(Step::FirstScan);
         let reader = Reader::new(kernel.take_ring()?).map_err(system("wait for the ring"))?;
         Ok(Self {
             kernel,
@@ -283,6 +359,10 @@ impl Live {
             last_look: Instant::now(),
             last_forgetting: Instant::now(),
             lost_before: 0,
+            host,
+            ring_bytes: ring_bytes.into(),
+            ledgers_before: Vec::new(),
+            violated_before: false,
         })
     }
 
@@ -292,6 +372,49 @@ impl Live {
             ready = self.reader.wait() => ready,
             () = self.agent.unsettled() => Ok(()),
         }
+    }
+
+    /// Judges by other policies and rules from now on, with the kernel side that they need; what
+    /// was found until now, in words.
+    ///
+    /// The new hooks are attached already, and have their own memory of what they have sent. So no
+    /// event is lost, and each state is told anew to the new rules. What happens just now may be
+    /// judged by both.
+    fn judge_by(
+        &mut self,
+        mut kernel: KernelSide,
+        policies: &Arc<Policies>,
+        own: &OwnRules,
+        before: &Policies,
+    ) -> Result<String, WatchError> {
+        let reader = Reader::new(kernel.take_ring()?).map_err(system("wait for the ring"))?;
+        self.stop();
+        self.violated_before |= self.any_violates_all(before) || self.own_fired(before);
+        let found = self.summary(before).found();
+        self.ledgers_before = self.ledger();
+        (self.kernel, self.reader) = (kernel, reader);
+        self.rules = Arc::new(own.after(&policies.rules));
+        self.agent
+            .judge_by(Arc::clone(&self.rules), Arc::clone(policies));
+        let running = self.agent.scan();
+        self.agent.judge_again(running);
+        self.started = Instant::now();
+        Ok(found)
+    }
+
+    /// The ledgers of all kernel sides of the run, added up.
+    fn ledger(&self) -> Vec<(Kind, Counts)> {
+        let mut ledger = match ledger::read(&self.kernel.ledger) {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                tracing::warn!(%error, "the ledger cannot be read");
+                return self.ledgers_before.clone();
+            }
+        };
+        for ((_, counts), (_, before)) in ledger.iter_mut().zip(&self.ledgers_before) {
+            *counts = counts.plus(*before);
+        }
+        ledger
     }
 
     /// Takes what is in the ring, and what was looked up.
@@ -311,7 +434,7 @@ impl Live {
     }
 
     fn tell_loss(&mut self) {
-        let lost = lost(&self.kernel);
+        let lost = self.ledger().iter().map(|(_, counts)| counts.lost()).sum();
         if lost > self.lost_before {
             self.agent.tell_loss(lost - self.lost_before);
             self.lost_before = lost;
@@ -350,7 +473,7 @@ impl Live {
         rules.any(|rule| policies.policy_of(*rule).is_none())
     }
 
-    fn summary(&self, policies: &Policies) -> String {
+    fn summary<'a>(&'a self, policies: &'a Policies) -> Summary<'a> {
         Summary {
             elapsed: self.started.elapsed(),
             policies,
@@ -358,11 +481,10 @@ impl Live {
             tally: &self.agent.tally,
             containers: self.agent.containers().collect(),
             departed: &self.agent.departed,
-            ledger: ledger::read(&self.kernel.ledger).unwrap_or_default(),
+            ledger: self.ledger(),
             fates: self.agent.fates,
             metadata: self.agent.metadata_counts(),
         }
-        .text()
     }
 }
 
@@ -466,13 +588,104 @@ impl Audit {
     }
 }
 
-/// Events lost so far.
-fn lost(kernel: &KernelSide) -> u64 {
-    match ledger::read(&kernel.ledger) {
-        Ok(ledger) => ledger.iter().map(|(_, counts)| counts.lost()).sum(),
-        Err(error) => {
-            tracing::warn!(%error, "the ledger cannot be read");
-            0
+/// The status pages, and what they tell beside the counts of those that judge.
+struct Pages {
+    readiness: Readiness,
+    reloads: Reloads,
+    since: Since,
+    questions: Option<mpsc::Receiver<Question>>,
+    stop: watch_channel::Sender<bool>,
+    server: Option<JoinHandle<()>>,
+}
+
+impl Pages {
+    async fn start(
+        options: &Watch,
+        policies: &Policies,
+        own: &OwnRules,
+    ) -> Result<Self, WatchError> {
+        let is_live = sources(options).contains(&Source::Syscall);
+        let steps = [
+            (Step::Webhook, options.audit_listen.is_some()),
+            (Step::AuditLog, options.audit_log.is_some()),
+            (Step::Hooks, is_live),
+            (Step::FirstScan, is_live),
+        ];
+        let steps = steps.into_iter().filter(|(_, is_needed)| *is_needed);
+        let (stop, mut stopped) = watch_channel::channel(false);
+        let mut pages = Self {
+            readiness: Readiness::after(steps.map(|(step, _)| step)),
+            reloads: Reloads::default(),
+            since: Since::default(),
+            questions: None,
+            stop,
+            server: None,
+        };
+        pages.since.note(policies, own);
+        if let Some(address) = options.listen {
+            let (listener, questions) = Listener::bind(address, pages.readiness.clone()).await?;
+            let address = listener.local_addr();
+            eprintln!("metrics and health are served at http://{address}");
+            if !address.ip().is_loopback() {
+                tracing::warn!(%address, "other machines can read metrics and the names of policies");
+            }
+            pages.questions = Some(questions);
+            let stopped = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+            pages.server = Some(tokio::spawn(listener.serve(stopped)));
+        }
+        Ok(pages)
+    }
+
+    /// The next question.
+    async fn next(&mut self) -> Question {
+        match &mut self.questions {
+            Some(questions) => match questions.recv().await {
+                Some(question) => question,
+                None => pending().await,
+            },
+            None => pending().await,
+        }
+    }
+
+    fn metrics<'a>(
+        &'a self,
+        live: Option<&'a Live>,
+        audit: &'a Audit,
+        outputs: &Outputs,
+        policies: &Policies,
+        own: &OwnRules,
+    ) -> Metrics<'a> {
+        let mut alerts: Vec<&AlertCounts> = audit.auditor.alerts().into();
+        alerts.extend(live.map(|live| &live.agent.alerts));
+        Metrics {
+            syscall: live.map(|live| SyscallMetrics {
+                ledger: live.ledger(),
+                fates: live.agent.fates,
+                containers: live.agent.containers().count(),
+                ring_bytes: live.ring_bytes,
+                metadata: live.agent.metadata_counts(),
+            }),
+            audit: audit.wanted.then_some(AuditMetrics {
+                counts: &audit.auditor.counts,
+                webhook: audit.stats.as_deref(),
+            }),
+            alerts,
+            outputs: outputs.counts(),
+            reloads: &self.reloads,
+            rules: policies.rules.rules().len() + own.rules.rules().len(),
+            ready: self.readiness.reasons().is_empty(),
+        }
+    }
+
+    /// Ends the server.
+    async fn stop(self) {
+        // Questions that nobody will answer end here.
+        drop(self.questions);
+        // Fails only if the server has ended.
+        let _ = self.stop.send(true);
+        if let Some(server) = self.server {
+            // It has nothing to say.
+            let _ = server.await;
         }
     }
 }

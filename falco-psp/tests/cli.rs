@@ -456,3 +456,20 @@ fn a_check_of_nothing_is_an_error() {
     let ended = run(&["check", "--psp", &policy, &service]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
+
+#[test]
+fn completions_and_the_manual_page_know_every_command_and_option() {
+    for arguments in [
+        &["completions", "bash"][..],
+        &["completions", "fish"],
+        &["man"],
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let text = ended.stdout.replace('\\', "");
+        for word in ["audit-listen", "psp-save", "listen", "explain", "doctor"] {
+            assert!(text.contains(word), "no {word} by {arguments:?}");
+        }
+    }
+    assert_error(&run(&["completions", "sh"]), &["bash", "zsh"]);
+}

@@ -40,6 +40,15 @@ const METADATA_FIELDS: [&str; 16] = [
 /// # Errors
 /// All that is wrong with the file, in its order; warnings among it.
 pub fn load(path: &Path) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let (file, text) = read_file(path)?;
+    parse(&file, &text)
+}
+
+/// Reads the file `path`: its name for messages, and its text.
+///
+/// # Errors
+/// It cannot be read, or is no text.
+pub fn read_file(path: &Path) -> Result<(Arc<str>, String), Vec<Diagnostic>> {
     let file = Arc::from(path.to_string_lossy());
     let bytes = std::fs::read(path).map_err(|error| {
         vec![Diagnostic::error(
@@ -53,7 +62,7 @@ pub fn load(path: &Path) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
         let message = format!("it is not UTF-8 text: byte {offset} is wrong");
         vec![Diagnostic::error(&file, None, message)]
     })?;
-    parse(&file, &text)
+    Ok((file, text))
 }
 
 /// Reads the policy in `text`, with warnings about it; `file` is the name for messages.

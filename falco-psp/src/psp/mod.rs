@@ -13,7 +13,7 @@ mod spec;
 mod strategies;
 
 pub use capability::RUNTIME_DEFAULT_CAPABILITIES;
-pub use load::{load, parse};
+pub use load::{load, parse, read_file};
 pub use model::{
     AllowedNames, AppArmor, Capabilities, GroupStrategy, HostPath, IdRange, Policy, PortRange,
     ProcMountType, RunAsUser, RuntimeClass, Scope, SeLinux, SeLinuxOptions, Seccomp, Sysctls,

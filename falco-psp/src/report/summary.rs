@@ -61,6 +61,14 @@ impl Summary<'_> {
         text
     }
 
+    /// Only what was found.
+    pub fn found(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.violations(&mut text);
+        text
+    }
+
     fn violations(&self, text: &mut String) -> std::fmt::Result {
         let mut by_container: BTreeMap<&str, Vec<(usize, u64)>> = BTreeMap::new();
         for (id, rule, count) in self.tally.counts() {

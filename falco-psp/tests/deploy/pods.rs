@@ -9,9 +9,6 @@ use serde_json::Value;
 
 use super::kustomize::{self, OVERLAYS, deploy, only, render};
 
-/// Options of manifests that another part of falco-psp is still to bring.
-const STILL_TO_COME: [&str; 1] = ["listen"];
-
 fn strings(list: &Value) -> Vec<&str> {
     list.as_array()
         .into_iter()
@@ -60,14 +57,9 @@ fn options_are_those_of_the_program() {
             for container in each(&pod["spec"]["containers"]) {
                 let arguments = strings(&container["args"]);
                 for argument in &arguments {
-                    let name = option(argument);
-                    let is_known = known.contains(name) || STILL_TO_COME.contains(&name);
-                    assert!(is_known, "{overlay}: {argument}");
+                    assert!(known.contains(option(argument)), "{overlay}: {argument}");
                 }
-                let now = arguments
-                    .iter()
-                    .filter(|argument| known.contains(option(argument)));
-                let line = ["falco-psp"].into_iter().chain(now.copied());
+                let line = ["falco-psp"].into_iter().chain(arguments.iter().copied());
                 if let Err(error) = Cli::try_parse_from(line) {
                     panic!("{overlay}: {error}");
                 }

@@ -89,6 +89,11 @@ impl Agent {
         false
     }
 
+    /// What it has said on stderr so far.
+    pub(crate) fn said(&self) -> String {
+        lock(&self.messages).clone()
+    }
+
     /// Keeps the agent from running until it is resumed.
     pub(crate) fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)

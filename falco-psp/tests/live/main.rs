@@ -11,9 +11,12 @@ mod harness;
 mod image;
 mod kernel;
 mod ledger;
+mod listen;
 mod metadata;
 mod needs;
 mod posture;
+#[path = "../prometheus/mod.rs"]
+mod prometheus;
 mod runtime;
 mod throughput;
 mod workload;

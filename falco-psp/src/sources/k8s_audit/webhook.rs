@@ -3,7 +3,6 @@
 //! A request is answered with 200 when its events are in the hands of the receiver, and not
 //! before. What is not acknowledged, the API server sends again.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,29 +13,21 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::batch::Batch;
 pub use super::tls::{TlsError, TlsFiles};
 use super::webhook_body::{self, Memory, Refusal};
+use crate::http::{self, Answer, Bounds, allowing, say};
 
 /// Where events are posted to.
 pub const PATH: &str = "/k8s-audit";
 /// Where one asks whether the server lives.
 pub const HEALTH_PATH: &str = "/healthz";
-/// How long to wait when no connection can be accepted, as when files run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Buffer of a connection for headers.
-const HEADER_BUFFER: usize = 64 << 10;
 
 /// Why there is no webhook.
 #[derive(Debug, Error)]
@@ -187,60 +178,20 @@ impl Webhook {
     /// The receiver has to go on receiving until the channel is closed: all that was
     /// acknowledged is in it.
     pub async fn serve(self, sender: mpsc::Sender<Batch>, shutdown: impl Future<Output = ()>) {
-        let Self {
-            listener,
-            tls,
-            limits,
-            stats,
-            ..
-        } = self;
-        let (stop, stopped) = watch::channel(false);
-        let places = Arc::new(Semaphore::new(limits.connections));
-        let desk = Arc::new(Desk {
+        let limits = self.limits;
+        let desk = Desk {
             sender,
             memory: Memory::new(limits.memory),
             limits,
-            stats,
-        });
-        let mut connections = JoinSet::new();
-        tokio::pin!(shutdown);
-        loop {
-            let next = async {
-                // The semaphore is never closed.
-                let place = Arc::clone(&places).acquire_owned().await.ok();
-                (listener.accept().await, place)
-            };
-            let (accepted, place) = tokio::select! {
-                () = &mut shutdown => break,
-                next = next => next,
-                Some(_) = connections.join_next() => continue,
-            };
-            match accepted {
-                Ok((stream, client)) => {
-                    let connection = Connection {
-                        desk: Arc::clone(&desk),
-                        client,
-                        stopped: stopped.clone(),
-                    };
-                    let tls = tls.clone();
-                    connections.spawn(async move {
-                        connection.serve(stream, tls).await;
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-        drop(listener);
-        // Fails only when there is no connection to be told.
-        let _ = stop.send(true);
-        let all = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(limits.grace, all).await.is_err() {
-            tracing::warn!("requests were still in flight at the end; they are not acknowledged");
-        }
+            stats: self.stats,
+        };
+        let bounds = Bounds {
+            connections: limits.connections,
+            handshake_time: limits.handshake_time,
+            header_time: limits.header_time,
+            grace: limits.grace,
+        };
+        http::serve(self.listener, self.tls, bounds, desk, shutdown).await;
     }
 }
 
@@ -252,65 +203,7 @@ struct Desk {
     stats: Arc<Stats>,
 }
 
-struct Connection {
-    desk: Arc<Desk>,
-    client: SocketAddr,
-    stopped: watch::Receiver<bool>,
-}
-
-impl Connection {
-    async fn serve(mut self, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        let Some(tls) = tls else {
-            return self.http(stream).await;
-        };
-        let handshake = tokio::time::timeout(self.desk.limits.handshake_time, tls.accept(stream));
-        let result = tokio::select! {
-            result = handshake => result,
-            _ = self.stopped.wait_for(|stopped| *stopped) => return,
-        };
-        match result {
-            Ok(Ok(stream)) => self.http(stream).await,
-            failed => {
-                count(&self.desk.stats.handshakes_failed);
-                let error = match failed {
-                    Ok(Err(error)) => error.to_string(),
-                    _ => "it took too long".to_owned(),
-                };
-                tracing::warn!(client = %self.client, %error, "TLS handshake failed");
-            }
-        }
-    }
-
-    async fn http(mut self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let (desk, client) = (&self.desk, self.client);
-        let service =
-            service_fn(
-                |request| async move { Ok::<_, Infallible>(desk.answer(request, client).await) },
-            );
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(desk.limits.header_time)
-            .max_buf_size(HEADER_BUFFER)
-            // A client that sent all and then closes its side still gets its answer.
-            .half_close(true)
-            .serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(connection);
-        // The guard that this gives must not be kept while the connection goes on.
-        let stopped = async { drop(self.stopped.wait_for(|stopped| *stopped).await) };
-        let ended = tokio::select! {
-            ended = &mut connection => ended,
-            () = stopped => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%client, %error, "connection ended");
-        }
-    }
-}
-
-impl Desk {
+impl Answer for Desk {
     async fn answer(
         &self,
         request: Request<Incoming>,
@@ -318,7 +211,12 @@ impl Desk {
     ) -> Response<Full<Bytes>> {
         match request.uri().path() {
             PATH => {}
-            HEALTH_PATH => return health(request.method()),
+            HEALTH_PATH => {
+                return match http::only_reads(&request) {
+                    Some(refused) => refused,
+                    None => http::health(),
+                };
+            }
             _ => {
                 return say(
                     StatusCode::NOT_FOUND,
@@ -346,6 +244,12 @@ impl Desk {
         response
     }
 
+    fn handshake_failed(&self) {
+        count(&self.stats.handshakes_failed);
+    }
+}
+
+impl Desk {
     async fn batch(
         &self,
         request: Request<Incoming>,
@@ -434,30 +338,4 @@ impl Desk {
 struct Refused {
     status: StatusCode,
     text: String,
-}
-
-fn health(method: &Method) -> Response<Full<Bytes>> {
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let text = format!("{HEALTH_PATH} is for GET");
-        return allowing(say(StatusCode::METHOD_NOT_ALLOWED, text), "GET, HEAD");
-    }
-    let mut response = Response::new(Full::from("{\"status\": \"ok\"}"));
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
-}
-
-fn say(status: StatusCode, mut text: String) -> Response<Full<Bytes>> {
-    text.push('\n');
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
-    response
-}
-
-fn allowing(mut response: Response<Full<Bytes>>, methods: &'static str) -> Response<Full<Bytes>> {
-    let methods = HeaderValue::from_static(methods);
-    response.headers_mut().insert(header::ALLOW, methods);
-    response
 }

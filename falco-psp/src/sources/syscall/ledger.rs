@@ -29,6 +29,19 @@ impl Counts {
         self.ring_full + self.read_failed
     }
 
+    /// The counts of two kernel sides together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            seen: self.seen + other.seen,
+            filtered: self.filtered + other.filtered,
+            deduplicated: self.deduplicated + other.deduplicated,
+            sent: self.sent + other.sent,
+            ring_full: self.ring_full + other.ring_full,
+            read_failed: self.read_failed + other.read_failed,
+        }
+    }
+
     /// Events that are in no column: 0, or the ledger is wrong. (While the hooks run, events on
     /// their way show here.)
     pub fn unaccounted(&self) -> i128 {

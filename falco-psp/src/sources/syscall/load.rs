@@ -14,6 +14,7 @@ use super::btf::{Btf, BtfError};
 use super::calls;
 use super::object::OBJECT;
 use super::offsets::{self, Fact, Missing};
+use crate::cli::Watch;
 use crate::context::host::HostNamespaces;
 
 /// Where the kernel describes its own types.
@@ -98,6 +99,18 @@ pub struct Options<'a> {
     pub ring_bytes: u32,
     /// Whether repeats of the same posture are only counted.
     pub deduplicate: bool,
+}
+
+impl<'a> Options<'a> {
+    /// Those of a run.
+    pub fn of(options: &'a Watch) -> Self {
+        Self {
+            btf: &options.btf,
+            ring_bytes: options.ring_size << 10,
+            // A repeat that is to be printed has to be sent.
+            deduplicate: !options.all,
+        }
+    }
 }
 
 /// A hook, as `doctor` and the header show it.

@@ -102,8 +102,7 @@ fn a_receiver_that_is_down_for_ever_costs_bounded_disk_and_the_loss_is_counted()
         .open(last.max().unwrap())
         .unwrap();
     last.set_len(last.metadata().unwrap().len() - 1).unwrap();
-    let log = fs::read_to_string(workplace.path("audit.log")).unwrap();
-    fs::write(workplace.path("audit.log"), log.lines().next().unwrap()).unwrap();
+    workplace.keep_first();
     receiver.up();
     let told = stderr(&workplace.run(&options));
     assert!(told.contains("1 alerts in the spool are damaged"), "{told}");
@@ -114,6 +113,41 @@ fn a_receiver_that_is_down_for_ever_costs_bounded_disk_and_the_loss_is_counted()
     let mut expected = names(kept - 1);
     expected.push("n0".to_owned());
     assert_eq!(once(&receiver), expected);
+}
+
+#[test]
+fn what_a_killed_process_leaves_is_delivered_by_the_next_and_what_was_under_way_is_marked() {
+    let workplace = Workplace::new(500);
+    let receiver = Receiver::start(|number| match number {
+        100 => Reply::Silence,
+        _ => Reply::Status(200),
+    });
+    let options = format!(
+        "--output {} --output file:all.log --spool-dir spool",
+        receiver.url()
+    );
+    let running = workplace.follow(&options);
+    until("all alerts are told", || {
+        workplace.lines("all.log").len() == 500
+    });
+    until("it waits for an answer", || receiver.count() == 101);
+    // The queue is moved to the spool at once, and that is what outlives it.
+    std::thread::sleep(Duration::from_secs(1));
+    running.kill();
+    workplace.keep_first();
+    let told = stderr(&workplace.run(&options));
+    assert!(!told.contains("lost"), "{told}");
+    let mut expected = names(500);
+    expected.push("n0".to_owned());
+    assert_eq!(once(&receiver), expected);
+    let marked = receiver
+        .received()
+        .into_iter()
+        .filter(|received| received.is_marked());
+    assert_eq!(
+        marked.map(|received| received.name()).collect::<Vec<_>>(),
+        ["n100"]
+    );
 }
 
 #[test]

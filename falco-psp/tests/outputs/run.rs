@@ -76,6 +76,12 @@ impl Workplace {
         Running(Some(child.unwrap()))
     }
 
+    /// Leaves the log its first request only.
+    pub(crate) fn keep_first(&self) {
+        let log = fs::read_to_string(self.path("audit.log")).unwrap();
+        fs::write(self.path("audit.log"), log.lines().next().unwrap()).unwrap();
+    }
+
     /// The lines of a file that is there by now.
     pub(crate) fn lines(&self, name: &str) -> Vec<String> {
         let text = fs::read_to_string(self.path(name)).unwrap_or_default();
@@ -98,6 +104,13 @@ impl Running {
         let output = self.0.take().unwrap().wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0));
         String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+impl Running {
+    /// Kills it, so that it can end nothing.
+    pub(crate) fn kill(self) {
+        drop(self);
     }
 }
 

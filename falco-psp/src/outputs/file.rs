@@ -22,7 +22,6 @@ pub(super) struct AlertFile {
     path: PathBuf,
     rotation: Rotation,
     file: File,
-    length: u64,
     /// Devices have no length, and are not renamed.
     is_regular: bool,
 }
@@ -39,12 +38,10 @@ impl AlertFile {
             // Alerts show command lines.
             .mode(0o640)
             .open(path)?;
-        let known = file.metadata()?;
         Ok(Self {
             path: path.to_owned(),
             rotation,
-            length: known.len(),
-            is_regular: known.is_file(),
+            is_regular: file.metadata()?.is_file(),
             file,
         })
     }
@@ -75,23 +72,23 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
 impl Sink for AlertFile {
     fn write(&mut self, line: &str) -> io::Result<()> {
         let more = line.len() as u64 + 1;
+        // Asked anew: logrotate's copytruncate makes it shorter.
+        let mut length = self.file.metadata()?.len();
         let max = self.rotation.max_size;
-        if max > 0 && self.is_regular && self.length > 0 && self.length + more > max {
-            self.rotate()?;
+        if max > 0 && self.is_regular && length > 0 && length + more > max {
+            self.rotate()
+                .map_err(|why| io::Error::new(why.kind(), format!("cannot rotate it: {why}")))?;
+            length = self.file.metadata()?.len();
         }
-        match self.file.write_all(format!("{line}\n").as_bytes()) {
-            Ok(()) => {
-                self.length += more;
-                Ok(())
-            }
-            Err(why) => {
+        self.file
+            .write_all(format!("{line}\n").as_bytes())
+            .or_else(|why| {
                 // On a full disk a part of the line may have been written.
                 if self.is_regular {
-                    self.file.set_len(self.length)?;
+                    self.file.set_len(length)?;
                 }
                 Err(why)
-            }
-        }
+            })
     }
 
     fn reopen(&mut self) -> io::Result<()> {

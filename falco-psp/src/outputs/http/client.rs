@@ -87,7 +87,7 @@ impl Client {
             Ok(request) => request,
             Err(why) => return Some(Outcome::NotTaken(why.to_string())),
         };
-        if connection.ready().await.is_err() {
+        if !matches!(timeout(self.timeout, connection.ready()).await, Ok(Ok(()))) {
             return None;
         }
         let answered = timeout(self.timeout, async {

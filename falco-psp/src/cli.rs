@@ -220,6 +220,12 @@ pub struct Watch {
     /// Size of the ring between kernel and agent in KiB; a power of two
     #[arg(long, value_name = "KIB", default_value_t = 4096, value_parser = ring_size)]
     pub ring_size: u32,
+    /// Take options that are not given here from this file: YAML, with their names as keys
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the options in force as such a file, and end
+    #[arg(long)]
+    pub print_config: bool,
     /// Tell more of what happens; -vv tells most
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::CommandFactory as _;
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser as _};
 use falco_psp::cli::{CheckFormat, Cli, Command, RulesFormat};
+use falco_psp::config::{CommandLine, ConfigError};
 use falco_psp::fields::{Source, list};
 use falco_psp::outputs::alert::Format;
 use falco_psp::own_rules::{OwnRules, OwnRulesError};
@@ -21,9 +22,9 @@ const VIOLATIONS: u8 = 2;
 const ERROR: u8 = 1;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(help) => {
+    let line = match CommandLine::read(std::env::args_os()) {
+        Ok(line) => line,
+        Err(ConfigError::Usage(help)) => {
             let _ = help.print();
             // clap's own code for wrong usage, 2, means violations here.
             return match help.kind() {
@@ -31,8 +32,21 @@ fn main() -> ExitCode {
                 _ => ExitCode::from(ERROR),
             };
         }
+        Err(error @ ConfigError::Read { .. }) => {
+            eprintln!("falco-psp: {error}");
+            return ExitCode::from(ERROR);
+        }
+        // Begins with the file's name.
+        Err(error @ ConfigError::File(_)) => {
+            eprintln!("{error}");
+            return ExitCode::from(ERROR);
+        }
     };
-    match run(cli) {
+    let ended = match line.cli.watch.print_config {
+        true => print(&line.config()).map(|()| ExitCode::SUCCESS),
+        false => run(line.cli),
+    };
+    match ended {
         Ok(code) => code,
         Err(error) => {
             // What is wrong with a file begins with the file's name.

@@ -1,0 +1,122 @@
+//! The sources of audit events, and what judges them.
+
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch as watch_channel};
+use tokio::task::JoinHandle;
+
+use super::{WatchError, judged_by, sources, system};
+use crate::audit::Auditor;
+use crate::cli::Watch;
+use crate::outputs::Outputs;
+use crate::own_rules::OwnRules;
+use crate::policies::Policies;
+use crate::rules::Source;
+use crate::sources::k8s_audit::Batch;
+use crate::sources::k8s_audit::file::{AuditLog, LogError, LogOptions};
+use crate::sources::k8s_audit::webhook::{Config, PATH, Stats, TlsFiles, Webhook};
+
+/// Batches of audit events that may wait.
+const QUEUE: usize = 16;
+
+/// The sources of audit events, and what judges them.
+pub(super) struct Audit {
+    pub(super) auditor: Auditor,
+    /// `None` without a source, or when all have ended.
+    pub(super) batches: Option<mpsc::Receiver<Batch>>,
+    pub(super) wanted: bool,
+    stop: watch_channel::Sender<bool>,
+    log: Option<JoinHandle<Result<(), LogError>>>,
+    pub(super) stats: Option<Arc<Stats>>,
+}
+
+impl Audit {
+    pub(super) async fn start(
+        options: &Watch,
+        policies: &Arc<Policies>,
+        own: &OwnRules,
+        outputs: Outputs,
+    ) -> Result<Self, WatchError> {
+        let (sender, batches) = mpsc::channel(QUEUE);
+        let (stop, stopped) = watch_channel::channel(false);
+        let until_stopped = || {
+            let mut stopped = stopped.clone();
+            async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+        };
+        let mut audit = Self {
+            auditor: Auditor::new(Arc::clone(policies), own, outputs, options.all),
+            batches: None,
+            wanted: sources(options).contains(&Source::K8sAudit),
+            stop,
+            log: None,
+            stats: None,
+        };
+        if let Some(address) = options.audit_listen {
+            let tls = options
+                .audit_tls_cert
+                .clone()
+                .zip(options.audit_tls_key.clone());
+            let webhook = Webhook::bind(&Config {
+                tls: tls.map(|(cert, key)| TlsFiles {
+                    cert,
+                    key,
+                    client_ca: options.audit_client_ca.clone(),
+                }),
+                insecure_http: options.audit_insecure_http,
+                ..Config::new(address)
+            })
+            .await?;
+            audit.stats = Some(webhook.stats());
+            let scheme = match options.audit_tls_cert {
+                Some(_) => "https",
+                None => "http",
+            };
+            eprintln!(
+                "falco-psp {}: {}, audit events are taken at {scheme}://{}{PATH}",
+                env!("CARGO_PKG_VERSION"),
+                judged_by(policies, own),
+                webhook.local_addr()
+            );
+            tokio::spawn(webhook.serve(sender.clone(), until_stopped()));
+        }
+        if let Some(path) = &options.audit_log {
+            let log = AuditLog::open(&LogOptions {
+                follow: options.follow,
+                ..LogOptions::new(path)
+            })?;
+            audit.log = Some(tokio::spawn(log.serve(sender.clone(), until_stopped())));
+        }
+        audit.batches = audit.wanted.then_some(batches);
+        Ok(audit)
+    }
+
+    /// The next events; `None` when all sources have ended.
+    pub(super) async fn next(&mut self) -> Option<Batch> {
+        match &mut self.batches {
+            Some(batches) => batches.recv().await,
+            None => pending().await,
+        }
+    }
+
+    /// Ends the sources, and judges what they have acknowledged.
+    pub(super) async fn stop(&mut self) -> Result<(), WatchError> {
+        // Fails only if no source is left.
+        let _ = self.stop.send(true);
+        if let Some(mut batches) = self.batches.take() {
+            while let Some(batch) = batches.recv().await {
+                self.auditor.take(&batch);
+            }
+        }
+        match self.log.take() {
+            Some(log) => match log.await {
+                Ok(result) => Ok(result?),
+                Err(_) => Err(system("read the audit log")(io::Error::other(
+                    "the task is gone",
+                ))),
+            },
+            None => Ok(()),
+        }
+    }
+}

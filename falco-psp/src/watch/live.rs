@@ -1,0 +1,246 @@
+//! Watching the node: the kernel side, and the agent that judges its records.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use falco_psp_common::record::Kind;
+
+use super::{WatchError, judged_by, system};
+use crate::agent::Agent;
+use crate::cli::Watch;
+use crate::context::cri::lookups::Lookups;
+use crate::context::host::HostNamespaces;
+use crate::listen::{Readiness, Step};
+use crate::outputs::Outputs;
+use crate::own_rules::OwnRules;
+use crate::policies::Policies;
+use crate::report::summary::Summary;
+use crate::rules::{RuleSet, Source};
+use crate::sources::syscall::ledger::{self, Counts};
+use crate::sources::syscall::load::{KernelSide, LoadError, Options};
+use crate::sources::syscall::reader::Reader;
+
+/// Records that are taken in a row before signals are looked at again.
+const BATCH: usize = 4_096;
+/// How often the ledger is looked at for losses.
+const LEDGER_TICK: Duration = Duration::from_secs(1);
+/// How often containers that are gone are looked for.
+const FORGET_TICK: Duration = Duration::from_secs(5);
+
+/// The live source: the kernel side and what judges its records.
+pub(super) struct Live {
+    kernel: KernelSide,
+    pub(super) agent: Agent,
+    /// The policies', then the user's own.
+    rules: Arc<RuleSet>,
+    reader: Reader,
+    started: Instant,
+    last_look: Instant,
+    last_forgetting: Instant,
+    lost_before: u64,
+    pub(super) host: HostNamespaces,
+    pub(super) ring_bytes: u64,
+    /// The ledgers of kernel sides that were replaced.
+    ledgers_before: Vec<(Kind, Counts)>,
+    /// Whether what was in force before was violated.
+    pub(super) violated_before: bool,
+}
+
+impl Live {
+    pub(super) async fn start(
+        options: &Watch,
+        policies: &Arc<Policies>,
+        own: &OwnRules,
+        outputs: Outputs,
+        readiness: &Readiness,
+    ) -> Result<Self, WatchError> {
+        let host = HostNamespaces::find().map_err(LoadError::HostNamespaces)?;
+        let rules = Arc::new(own.after(&policies.rules));
+        let event_types = rules.event_types();
+        let counts = rules.count_by_source();
+        let count = |source| counts.get(&source).copied().unwrap_or(0);
+        let (of_calls, of_pods) = (count(Source::Syscall), count(Source::K8sAudit));
+        let mut agent = Agent::new(Arc::clone(&rules), options.all, host, outputs);
+        let lookups = Lookups::start(options.cri.clone()).map_err(system("start a thread"))?;
+        agent.look_up_with(lookups);
+        agent.judge_by(Arc::clone(&rules), Arc::clone(policies));
+        // First the hooks, then the scan: a container that starts between the two is seen by both.
+        let for_kernel = options.clone();
+        // It takes its time; whoever asks meanwhile gets an answer.
+        let starting = tokio::task::spawn_blocking(move || {
+            let options = Options::of(&for_kernel);
+            KernelSide::start(&host, options, |name| event_types.contains(name))
+        });
+        let gone = |error| system("start a thread")(io::Error::other(error));
+        let mut kernel = starting.await.map_err(gone)??;
+        readiness.done(Step::Hooks);
+        for missing in &kernel.missing {
+            let fact = missing.fact.describe();
+            eprintln!(
+                "this kernel has no {}: without it no {fact}",
+                missing.member
+            );
+        }
+        let started = Instant::now();
+        let ring_bytes = options.ring_size << 10;
+        tracing::info!(ring_bytes, "hooks attached");
+        let found = agent.scan();
+        let running: HashSet<&str> = found.iter().map(|(container, _)| &*container.id).collect();
+        let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.tracepoint).collect();
+        // In one piece: alerts may come at the same time.
+        let header = format!(
+            "falco-psp {}: {}, {of_calls} rules (syscall; {of_pods} about declared pods), \
+             kernel {}, hooks {}, {} containers found; watching{}",
+            env!("CARGO_PKG_VERSION"),
+            judged_by(policies, own),
+            rustix::system::uname().release().to_string_lossy(),
+            hooks.join(" "),
+            running.len(),
+            match options.duration {
+                Some(span) => format!(" for {} s", span.as_secs_f64()),
+                None => ", Ctrl-C ends".to_owned(),
+            }
+        );
+        eprintln!("{header}");
+        agent.judge_found(found);
+        readiness.done(Step::FirstScan);
+        let reader = Reader::new(kernel.take_ring()?).map_err(system("wait for the ring"))?;
+        Ok(Self {
+            kernel,
+            agent,
+            rules,
+            reader,
+            started,
+            last_look: Instant::now(),
+            last_forgetting: Instant::now(),
+            lost_before: 0,
+            host,
+            ring_bytes: ring_bytes.into(),
+            ledgers_before: Vec::new(),
+            violated_before: false,
+        })
+    }
+
+    /// Waits until it is worth draining.
+    pub(super) async fn wait(&mut self) -> io::Result<()> {
+        tokio::select! {
+            ready = self.reader.wait() => ready,
+            () = self.agent.unsettled() => Ok(()),
+        }
+    }
+
+    /// Judges by other policies and rules from now on, with the kernel side that they need; what
+    /// was found until now, in words.
+    ///
+    /// The new hooks are attached already, and have their own memory of what they have sent. So no
+    /// event is lost, and each state is told anew to the new rules. What happens just now may be
+    /// judged by both.
+    pub(super) fn judge_by(
+        &mut self,
+        mut kernel: KernelSide,
+        policies: &Arc<Policies>,
+        own: &OwnRules,
+        before: &Policies,
+    ) -> Result<String, WatchError> {
+        let reader = Reader::new(kernel.take_ring()?).map_err(system("wait for the ring"))?;
+        self.stop();
+        self.violated_before |= self.any_violates_all(before) || self.own_fired(before);
+        let found = self.summary(before).found();
+        self.ledgers_before = self.ledger();
+        (self.kernel, self.reader) = (kernel, reader);
+        self.rules = Arc::new(own.after(&policies.rules));
+        self.agent
+            .judge_by(Arc::clone(&self.rules), Arc::clone(policies));
+        let running = self.agent.scan();
+        self.agent.judge_again(running);
+        self.started = Instant::now();
+        Ok(found)
+    }
+
+    /// The ledgers of all kernel sides of the run, added up.
+    pub(super) fn ledger(&self) -> Vec<(Kind, Counts)> {
+        let mut ledger = match ledger::read(&self.kernel.ledger) {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                tracing::warn!(%error, "the ledger cannot be read");
+                return self.ledgers_before.clone();
+            }
+        };
+        for ((_, counts), (_, before)) in ledger.iter_mut().zip(&self.ledgers_before) {
+            *counts = counts.plus(*before);
+        }
+        ledger
+    }
+
+    /// Takes what is in the ring, and what was looked up.
+    pub(super) fn drain(&mut self) {
+        self.agent.settle();
+        self.reader.drain(BATCH, |record| self.agent.take(record));
+        #[cfg(feature = "debug-log")]
+        self.kernel.flush_log();
+        if self.last_look.elapsed() >= LEDGER_TICK {
+            self.last_look = Instant::now();
+            self.tell_loss();
+        }
+        if self.last_forgetting.elapsed() >= FORGET_TICK {
+            self.last_forgetting = Instant::now();
+            self.agent.forget_gone();
+        }
+    }
+
+    fn tell_loss(&mut self) {
+        let lost = self.ledger().iter().map(|(_, counts)| counts.lost()).sum();
+        if lost > self.lost_before {
+            self.agent.tell_loss(lost - self.lost_before);
+            self.lost_before = lost;
+        }
+    }
+
+    /// Ends the watching, and takes what is left.
+    pub(super) fn stop(&mut self) {
+        self.kernel.disarm();
+        while self.reader.drain(BATCH, |record| self.agent.take(record)) > 0 {}
+        self.agent.settle_all();
+        self.tell_loss();
+        for (posture, times) in self.kernel.repeats() {
+            self.agent.repeated(posture, times);
+        }
+    }
+
+    /// Whether some container conflicts with every policy: with one of several it may still be
+    /// admitted by another.
+    pub(super) fn any_violates_all(&self, policies: &Policies) -> bool {
+        let mut violated = self.agent.tally.violated().into_iter();
+        violated.any(|rules| {
+            let violated: HashSet<usize> = rules
+                .into_iter()
+                .filter_map(|rule| policies.policy_of(rule))
+                .collect();
+            let mut all = 0..policies.each.len();
+            all.all(|policy| violated.contains(&policy))
+        })
+    }
+
+    /// Whether a rule of the user's own has fired.
+    pub(super) fn own_fired(&self, policies: &Policies) -> bool {
+        let violated = self.agent.tally.violated();
+        let mut rules = violated.iter().flatten();
+        rules.any(|rule| policies.policy_of(*rule).is_none())
+    }
+
+    pub(super) fn summary<'a>(&'a self, policies: &'a Policies) -> Summary<'a> {
+        Summary {
+            elapsed: self.started.elapsed(),
+            policies,
+            rules: &self.rules,
+            tally: &self.agent.tally,
+            containers: self.agent.containers().collect(),
+            departed: &self.agent.departed,
+            ledger: self.ledger(),
+            fates: self.agent.fates,
+            metadata: self.agent.metadata_counts(),
+        }
+    }
+}

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use falco_psp_common::record::{Kind, flags, namespace};
+use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use crate::container::Container;
@@ -16,13 +17,12 @@ use crate::context::cgroup::ContainerRef;
 use crate::context::containers::{Containers, Sighting};
 use crate::context::host::HostNamespaces;
 use crate::context::processes::{self, Found, Origin, Programs, epoch_ns, now_ns};
-use crate::event::{Activity, Event, Process, SyscallEvent};
-use crate::listen::alerts::AlertCounts;
+use crate::event::{Activity, Process, SyscallEvent};
+use crate::observed::Judge;
 use crate::outputs::Outputs;
 use crate::outputs::alert::Alert;
 use crate::policies::Policies;
-use crate::report::departed::Departed;
-use crate::report::tally::{Tally, Violation, facts};
+use crate::recording::Recorder;
 use crate::rules::RuleSet;
 use crate::sources::syscall::calls;
 use crate::sources::syscall::decode::Record;
@@ -30,7 +30,8 @@ use crate::sources::syscall::decode::Record;
 use metadata::{Metadata, Pending};
 
 /// What became of the records that the agent took from the ring.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Fates {
     /// Judged by the rules.
     pub judged: u64,
@@ -51,24 +52,16 @@ pub struct Fates {
 
 /// The agent at work.
 pub struct Agent {
-    rules: Arc<RuleSet>,
-    /// Whether every violation is told, not only the first of its kind.
-    all: bool,
     host_mnt_ns: u32,
     containers: Containers,
     programs: Programs,
     metadata: Metadata,
     outputs: Outputs,
-    number: u64,
-    /// The containers that are gone.
-    pub departed: Departed,
-    /// What was found.
-    pub tally: Tally,
+    recorder: Option<Recorder>,
+    /// What judges, and what it found.
+    pub judge: Judge,
     /// What became of the records.
     pub fates: Fates,
-    policies: Arc<Policies>,
-    /// The alerts that were told.
-    pub alerts: AlertCounts,
 }
 
 impl Agent {
@@ -76,32 +69,26 @@ impl Agent {
     /// violation, otherwise the first of each kind.
     pub fn new(rules: Arc<RuleSet>, all: bool, host: HostNamespaces, outputs: Outputs) -> Self {
         Self {
-            rules,
-            all,
             host_mnt_ns: host.get(namespace::MNT),
             containers: Containers::new(host),
             programs: Programs::default(),
             metadata: Metadata::default(),
-            departed: Departed::default(),
             outputs,
-            number: 0,
-            tally: Tally::default(),
+            recorder: None,
+            judge: Judge::new(rules, all),
             fates: Fates::default(),
-            policies: Arc::default(),
-            alerts: AlertCounts::default(),
         }
     }
 
     /// Judges by `rules` from now on, of which the first are those of `policies`. What was found
     /// by the rules until now is forgotten; the containers are not.
     pub fn judge_by(&mut self, rules: Arc<RuleSet>, policies: Arc<Policies>) {
-        let of_policies = policies.rules.rules().len();
-        let own = rules.rules().get(of_policies..).unwrap_or_default();
-        self.alerts.keep(&policies, own);
-        self.rules = rules;
-        self.policies = policies;
-        self.tally = Tally::default();
-        self.departed = Departed::default();
+        self.judge.judge_by(rules, policies);
+    }
+
+    /// Has everything recorded from now on that rules could be asked about.
+    pub fn record_to(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
     }
 
     /// The containers whose programs have been seen.
@@ -239,20 +226,19 @@ impl Agent {
 
     /// Adds the `times` that the kernel saw a posture again after it was sent.
     pub fn repeated(&mut self, posture: u64, times: u64) {
-        self.tally.repeated(posture, times);
+        if let Some(recorder) = &self.recorder {
+            recorder.repeated(posture, times);
+        }
+        self.judge.tally.repeated(posture, times);
     }
 
     /// Tells that events were lost: whoever reads the alerts must know that they have holes.
     pub fn tell_loss(&mut self, lost: u64) {
-        self.outputs.tell(&Alert {
-            time_ns: now_ns(),
-            rule: "Falco internal: syscall event drop".to_owned(),
-            priority: "Critical",
-            output: format!("{lost} system call events were lost: violations may be missing"),
-            output_fields: Map::from_iter([("n_drops".to_owned(), lost.into())]),
-            source: "internal",
-            tags: Vec::new(),
-        });
+        let time_ns = now_ns();
+        if let Some(recorder) = &self.recorder {
+            recorder.lost(time_ns, lost);
+        }
+        self.outputs.tell(&loss(time_ns, lost));
     }
 
     /// A runtime sets a container up from inside its control group and namespaces. What tells its
@@ -316,30 +302,27 @@ impl Agent {
     }
 
     fn judge_now(&mut self, pending: Pending) {
-        let Pending { mut event, posture } = pending;
+        let Pending { event, posture } = pending;
         self.fates.judged += 1;
-        self.number += 1;
-        event.number = self.number;
-        // A container as a whole is judged whichever program shows it.
-        let program = event.process.executable.clone();
-        let program = program.filter(|_| event.activity != Activity::Container);
-        let container = self.tally.subject(&event.container.id);
-        let event = Event::from(event);
-        for (index, rule) in self.rules.matching(&event) {
-            let violation = Violation {
-                rule: index,
-                subject: container,
-                facts: facts(rule, &event, program.as_deref()),
-            };
-            let told = self.tally.count(violation, posture);
-            if told || self.all {
-                let policy = self.policies.policy_of(index);
-                let policy = policy.and_then(|policy| self.policies.each.get(policy));
-                let policy = policy.map(|policy| &*policy.name);
-                self.alerts.note(policy, rule, &event);
-                self.outputs.tell(&Alert::of(rule, &event));
-            }
+        if let Some(recorder) = &self.recorder {
+            recorder.event(&event, posture);
         }
+        let outputs = &self.outputs;
+        self.judge
+            .judge(event, posture, |alert| outputs.tell(alert));
+    }
+}
+
+/// The alert that events were lost.
+pub(crate) fn loss(time_ns: u64, lost: u64) -> Alert {
+    Alert {
+        time_ns,
+        rule: "Falco internal: syscall event drop".to_owned(),
+        priority: "Critical",
+        output: format!("{lost} system call events were lost: violations may be missing"),
+        output_fields: Map::from_iter([("n_drops".to_owned(), lost.into())]),
+        source: "internal",
+        tags: Vec::new(),
     }
 }
 

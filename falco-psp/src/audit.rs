@@ -5,15 +5,19 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
+
 use crate::declared::Judge;
 use crate::event::{AuditEvent, Event, Request};
 use crate::listen::alerts::AlertCounts;
 use crate::outputs::Outputs;
 use crate::own_rules::{OwnJudge, OwnRules};
 use crate::policies::Policies;
+use crate::recording::Recorder;
 use crate::report::declared::Subject;
 use crate::rules::{Source, escape};
 use crate::sources::k8s_audit::Batch;
+use crate::sources::k8s_audit::batch::Place;
 use crate::sources::k8s_audit::counts::Counts;
 use crate::sources::k8s_audit::decode::{decode, decode_request};
 use crate::sources::k8s_audit::triage::Reason;
@@ -32,6 +36,7 @@ pub struct Auditor {
     own: OwnJudge,
     number: u64,
     faults: u64,
+    recorder: Option<Recorder>,
     /// What became of the events.
     pub counts: Counts,
 }
@@ -48,6 +53,7 @@ impl Auditor {
             own: OwnJudge::new(own, all),
             number: 0,
             faults: 0,
+            recorder: None,
             counts: Counts::default(),
         }
     }
@@ -66,6 +72,11 @@ impl Auditor {
         found
     }
 
+    /// Has all audit events recorded from now on.
+    pub fn record_to(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
+    }
+
     /// The alerts that were told.
     pub fn alerts(&self) -> [&AlertCounts; 2] {
         [&self.judge.alerts, &self.own.alerts]
@@ -82,37 +93,51 @@ impl Auditor {
 
     /// Judges the events of a batch.
     pub fn take(&mut self, batch: &Batch) {
+        if let Some(recorder) = &self.recorder {
+            recorder.audit(batch);
+        }
         for fault in batch.faults().told() {
             self.tell_fault(&batch.place(fault), &fault.message);
         }
         self.counts.note_malformed(batch.faults().count());
-        let wants_all = self.own.wants(Source::K8sAudit);
         for raw in batch.events() {
-            self.number += 1;
-            let number = self.number;
-            let (reason, json) = match decode(raw.json.clone(), number) {
-                Ok(event) => {
-                    self.counts.note_judged(&event);
-                    self.judge_pod(event);
-                    continue;
-                }
-                Err(reason) => (reason, raw.json),
-            };
-            if let Reason::Malformed(why) = &reason {
-                self.tell_fault(&raw.place, why);
-            } else if wants_all {
-                match decode_request(json, number) {
-                    Ok(event) => self.judge_request(event),
-                    // What tells a policy enough may be broken further on.
-                    Err(why) => {
-                        self.tell_fault(&raw.place, &why);
-                        self.counts.note_malformed(1);
-                        continue;
-                    }
+            self.take_event(raw.json, &raw.place);
+        }
+    }
+
+    /// Judges an event that came from `place`.
+    pub fn take_event(&mut self, json: Bytes, place: &Place<'_>) {
+        self.number += 1;
+        let number = self.number;
+        let reason = match decode(json.clone(), number) {
+            Ok(event) => {
+                self.counts.note_judged(&event);
+                self.judge_pod(event);
+                return;
+            }
+            Err(reason) => reason,
+        };
+        if let Reason::Malformed(why) = &reason {
+            self.tell_fault(place, why);
+        } else if self.own.wants(Source::K8sAudit) {
+            match decode_request(json, number) {
+                Ok(event) => self.judge_request(event),
+                // What tells a policy enough may be broken further on.
+                Err(why) => {
+                    self.tell_fault(place, &why);
+                    self.counts.note_malformed(1);
+                    return;
                 }
             }
-            self.counts.note_skipped(&reason);
         }
+        self.counts.note_skipped(&reason);
+    }
+
+    /// Notes an event of which nothing can be read.
+    pub fn take_malformed(&mut self, place: &Place<'_>, why: &str) {
+        self.number += 1;
+        self.tell_fault(place, why);
+        self.counts.note_malformed(1);
     }
 
     /// Judges an event that declares a pod.
@@ -156,7 +181,8 @@ impl Auditor {
             .judge(&event, &id, |alert| outputs.tell_all(&alert));
     }
 
-    fn tell_fault(&mut self, place: &impl std::fmt::Display, why: &str) {
+    /// Tells what is wrong with the input, a few times.
+    pub fn tell_fault(&mut self, place: &impl std::fmt::Display, why: &str) {
         self.faults += 1;
         if self.faults <= MAX_TOLD {
             eprintln!("{}: {}", escape(&place.to_string()), escape(why));

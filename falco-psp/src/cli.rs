@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use regex::Regex;
 
 use crate::context::cri::Choice;
 use crate::fields::Source;
@@ -67,6 +68,11 @@ pub enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Records what pods do and declare, to be judged later with --replay; needs no policy
+    ///
+    /// Takes the options of a run; with --psp it judges as well. Environments are never recorded,
+    /// and what looks like a secret in a command line is left out.
+    Record(Box<Record>),
     /// Tells whether rules files are right, and what is wrong with them
     ///
     /// Exit code: 0 all load, 1 something is wrong.
@@ -137,6 +143,24 @@ pub enum CheckFormat {
     Json,
 }
 
+/// What is recorded, and how.
+#[derive(Clone, Debug, Args)]
+#[command(mut_arg("psp", |arg| arg.required_unless_present("recording")))]
+#[command(mut_arg("replay", |arg| arg.hide(true).conflicts_with("recording")))]
+#[command(mut_arg("config", |arg| arg.hide(true).conflicts_with("recording")))]
+#[command(mut_arg("print_config", |arg| arg.hide(true).conflicts_with("recording")))]
+pub struct Record {
+    /// The recording: a new file
+    #[arg(id = "recording", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Leave out of command lines what this regular expression finds; may be given several times
+    #[arg(long, value_name = "REGEX")]
+    pub redact: Vec<Regex>,
+    /// The run.
+    #[command(flatten)]
+    pub watch: Watch,
+}
+
 /// How to watch.
 #[derive(Clone, Debug, Args)]
 pub struct Watch {
@@ -186,6 +210,9 @@ pub struct Watch {
     /// Watch this node's containers as well, beside audit events
     #[arg(long)]
     pub syscalls: bool,
+    /// Judge what `falco-psp record` has recorded instead of watching
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["audit_log", "audit_listen", "syscalls", "cri", "listen", "duration"])]
+    pub replay: Option<PathBuf>,
     /// Serve /metrics (for Prometheus), /healthz, /readyz and /v1/policy at http://ADDR
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,

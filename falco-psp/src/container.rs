@@ -4,8 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use crate::recording::Word;
+
 /// What is known of a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Container {
     /// The runtime's full id: 64 hex digits for most, any name for plain runc.
     pub id: String,
@@ -44,7 +49,8 @@ pub struct Container {
 }
 
 /// The software that runs a container, in Falco's words (`container.type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Runtime {
     /// containerd, told by Kubernetes or by itself.
     Containerd,
@@ -69,7 +75,8 @@ impl Runtime {
 }
 
 /// Why a source of what is known of containers gave nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Gap {
     /// There is no OCI bundle in any place that is known.
     NoBundle,
@@ -135,7 +142,8 @@ pub fn short_id(id: &str) -> &str {
 }
 
 /// The pod of a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Pod {
     /// Kubernetes' uid, with dashes where the pod is not a static one.
     pub uid: Option<String>,
@@ -154,10 +162,11 @@ pub struct Pod {
 }
 
 /// The workload that made a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Its kind: `Deployment`.
-    pub kind: &'static str,
+    #[serde(deserialize_with = "crate::recording::owner_kind")]
+    pub kind: Word,
     /// Its name.
     pub name: String,
 }
@@ -193,7 +202,7 @@ impl Owner {
 }
 
 /// Something of the host that a runtime was told to mount into a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BindMount {
     /// Where it is on the host.
     pub source: String,
@@ -203,11 +212,12 @@ pub struct BindMount {
     pub read_only: bool,
     /// Which way later mounts show on the other side, in Linux's words: `private`, `rslave`,
     /// `rshared`.
-    pub propagation: &'static str,
+    #[serde(deserialize_with = "crate::recording::propagation")]
+    pub propagation: Word,
 }
 
 /// One volume mounted into a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     /// The volume type in the words of `spec.volumes` of a PodSecurityPolicy (`hostPath`,
     /// `configMap`, ...).

@@ -6,11 +6,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::container::Container;
 use crate::fields::Source;
 use crate::pod::PodFacts;
+use crate::recording::Word;
 
 /// One event, as a rule of its source judges it.
 #[derive(Clone, Debug)]
@@ -143,7 +145,8 @@ pub struct SyscallEvent {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activity {
     /// A container was found running, or has just run its first program. Not a system call: the
     /// agent makes one such event for each container.
@@ -153,14 +156,16 @@ pub enum Activity {
     /// A system call that changes credentials returned: setuid, setgroups, capset, ...
     Credentials {
         /// The call's name, without a prefix: `setuid`.
-        call: &'static str,
+        #[serde(deserialize_with = "crate::recording::call")]
+        call: Word,
         /// What the call returned: 0 or more, or a negated errno.
         result: i64,
     },
     /// A system call of the mount family returned.
     Mount {
         /// The call's name: `mount`.
-        call: &'static str,
+        #[serde(deserialize_with = "crate::recording::call")]
+        call: Word,
         /// What the call returned: 0 or more, or a negated errno.
         result: i64,
         /// The source argument. A hint: a program can change it while the call runs.
@@ -194,7 +199,8 @@ impl Activity {
 }
 
 /// The state of a process. Ids are those of the initial user namespace, as the kernel holds them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Process {
     /// Process id (thread group) on the host.
     pub pid: u32,
@@ -235,7 +241,7 @@ pub struct Process {
 
 /// The arguments of a program, as people write them: joined by blanks. They are told so, and as one
 /// text nothing is allocated for a rule that looks at them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandLine {
     text: String,
     /// The length of the first, if there is one.
@@ -280,7 +286,7 @@ impl<T: AsRef<str>> FromIterator<T> for CommandLine {
 }
 
 /// The four ids that a process has of each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ids {
     /// Who started it.
     pub real: u32,
@@ -303,7 +309,7 @@ impl Ids {
 }
 
 /// The five capability sets of a process: bit n is capability n of `linux/capability.h`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// What it can use now.
     pub effective: u64,

@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
-use falco_psp::cli::{CheckFormat, Cli, Command, RulesFormat};
+use falco_psp::cli::{CheckFormat, Cli, Command, RulesFormat, Watch};
 use falco_psp::config::{CommandLine, ConfigError};
 use falco_psp::fields::{Source, list};
 use falco_psp::outputs::alert::Format;
 use falco_psp::own_rules::{OwnRules, OwnRulesError};
 use falco_psp::policies::{self, Limits, Policies, PolicyError};
+use falco_psp::recording::redact::Redactor;
+use falco_psp::recording::{RecordError, Recording};
 use falco_psp::{check, doctor, explain, validate, watch};
 use tracing::level_filters::LevelFilter;
 
@@ -158,23 +160,35 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             print(&String::from_utf8_lossy(&text))?;
             Ok(ExitCode::SUCCESS)
         }
-        None => {
-            let options = &cli.watch;
-            let policies = load(&options.psp, &Limits::of(options))?;
-            let own = load_rules(&options.rules)?;
-            if let Some(path) = &options.psp_save {
-                policies::save(path, &rules_text(&policies, options.psp_save_format)?)?;
-            }
-            log(options.verbose);
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .context("cannot start")?;
-            let outcome = runtime.block_on(watch::watch(options, policies, own))?;
-            let failed = outcome.finite && outcome.violated;
-            Ok(ExitCode::from(if failed { VIOLATIONS } else { 0 }))
+        Some(Command::Record(record)) => {
+            let redactor = Redactor::new(&record.redact).context("cannot leave out secrets")?;
+            watch(&record.watch, || {
+                Recording::start(&record.file, redactor).map(Some)
+            })
         }
+        None => watch(&cli.watch, || Ok(None)),
     }
+}
+
+/// Watches, and records what `recording` gives if it gives one.
+fn watch(
+    options: &Watch,
+    recording: impl FnOnce() -> Result<Option<Recording>, RecordError>,
+) -> anyhow::Result<ExitCode> {
+    let policies = load(&options.psp, &Limits::of(options))?;
+    let own = load_rules(&options.rules)?;
+    if let Some(path) = &options.psp_save {
+        policies::save(path, &rules_text(&policies, options.psp_save_format)?)?;
+    }
+    log(options.verbose);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    let recording = recording()?;
+    let outcome = runtime.block_on(watch::watch(options, policies, own, recording))?;
+    let failed = outcome.finite && outcome.violated;
+    Ok(ExitCode::from(if failed { VIOLATIONS } else { 0 }))
 }
 
 /// Reads the policies and tells what their author should know.

@@ -110,6 +110,8 @@ pub struct Reloader {
     options: Watch,
     /// Needed to attach hooks, if the node is watched.
     host: Option<HostNamespaces>,
+    /// Whether more is wanted of the kernel side than the rules need.
+    records: bool,
     looks: Interval,
     /// How the files were when they were last loaded.
     loaded: Option<Vec<Stamp>>,
@@ -122,10 +124,12 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// One for the files of a run, of which `policies` and `own` are in force.
+    /// One for the files of a run, of which `policies` and `own` are in force. With `records` the
+    /// kernel side is to tell everything.
     pub fn new(
         options: &Watch,
         host: Option<HostNamespaces>,
+        records: bool,
         policies: &Policies,
         own: &OwnRules,
     ) -> Self {
@@ -134,6 +138,7 @@ impl Reloader {
         Self {
             options: options.clone(),
             host,
+            records,
             looks,
             // They were loaded before now: the first look loads them again if they differ.
             loaded: None,
@@ -188,10 +193,10 @@ impl Reloader {
         if self.ordered || (is_settled && has_changed) {
             self.ordered = false;
             self.loaded = Some(now.clone());
-            let (options, host) = (self.options.clone(), self.host);
+            let (options, host, records) = (self.options.clone(), self.host, self.records);
             let in_force = self.in_force.clone();
             self.job = Some(tokio::task::spawn_blocking(move || {
-                load(&options, host.as_ref(), &in_force)
+                load(&options, host.as_ref(), records, &in_force)
             }));
         }
         self.last = Some(now);
@@ -237,7 +242,12 @@ fn stamp(path: &Path, all: &mut Vec<Stamp>) -> Result<(), PathBuf> {
     Ok(())
 }
 
-fn load(options: &Watch, host: Option<&HostNamespaces>, in_force: &[(String, String)]) -> Reloaded {
+fn load(
+    options: &Watch,
+    host: Option<&HostNamespaces>,
+    records: bool,
+    in_force: &[(String, String)],
+) -> Reloaded {
     let loaded = || -> Result<Option<Next>, String> {
         let limits = Limits::of(options);
         let policies = Policies::load(&options.psp, &limits).map_err(|error| error.to_string())?;
@@ -252,7 +262,9 @@ fn load(options: &Watch, host: Option<&HostNamespaces>, in_force: &[(String, Str
         }
         let kernel = host.map(|host| {
             let types = own.after(&policies.rules).event_types();
-            KernelSide::start(host, Options::of(options), |name| types.contains(name))
+            KernelSide::start(host, Options::of(options), |name| {
+                records || types.contains(name)
+            })
         });
         let kernel = kernel.transpose().map_err(|error| error.to_string())?;
         Ok(Some(Next {

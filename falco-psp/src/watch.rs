@@ -4,11 +4,12 @@
 mod audit;
 mod live;
 mod pages;
+mod replay;
 
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,9 +18,10 @@ use crate::cli::Watch;
 use crate::listen::policy::document;
 use crate::listen::{ListenError, Step, Topic};
 use crate::outputs::alert::Format;
-use crate::outputs::{OutputError, Outputs, lost as lost_alerts};
+use crate::outputs::{OutputError, Outputs, Workers, lost as lost_alerts};
 use crate::own_rules::OwnRules;
 use crate::policies::Policies;
+use crate::recording::{End, ReadError, RecordError, Recording, Start};
 use crate::reload::{Next, Reloaded, Reloader};
 use crate::rules::Source;
 use crate::sources::k8s_audit::file::LogError;
@@ -50,6 +52,12 @@ pub enum WatchError {
     /// The status pages cannot be served.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// What happens cannot be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A recording cannot be read.
+    #[error(transparent)]
+    Replay(#[from] ReadError),
     /// The system refuses something that it gives every process.
     #[error("cannot {what}: {why}")]
     System {
@@ -73,7 +81,8 @@ pub struct Outcome {
     pub finite: bool,
 }
 
-/// Watches until the end of `--duration` or of the audit log, Ctrl-C or SIGTERM.
+/// Watches until the end of `--duration` or of the audit log, Ctrl-C or SIGTERM, and records it if
+/// that is wanted; or judges a recording.
 ///
 /// # Errors
 /// See [`WatchError`].
@@ -81,7 +90,13 @@ pub async fn watch(
     options: &Watch,
     policies: Policies,
     own: OwnRules,
+    recording: Option<Recording>,
 ) -> Result<Outcome, WatchError> {
+    if let Some(path) = &options.replay {
+        return replay::replay(path, options, policies, &own);
+    }
+    let began = Instant::now();
+    let recorder = recording.as_ref().map(Recording::recorder);
     let mut policies = Arc::new(policies);
     let mut own = own;
     eprint!("{}", own.blind(&sources(options)));
@@ -89,23 +104,29 @@ pub async fn watch(
     let mut hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for Ctrl-C"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
-    let format = match options.json {
-        true => Format::Json,
-        false => Format::Text,
-    };
-    let (outputs, workers) = Outputs::start(&options.outputs.settings(format))?;
+    let settings = options.outputs.settings(alert_format(options));
+    let (outputs, workers) = Outputs::start(&settings)?;
     let mut audit = Audit::start(options, &policies, &own, outputs.clone()).await?;
     pages.readiness.done(Step::Webhook);
     pages.readiness.done(Step::AuditLog);
+    if let Some(recorder) = recorder {
+        audit.auditor.record_to(recorder.clone());
+    }
     let mut live = match sources(options).contains(&Source::Syscall) {
         true => {
             let readiness = &pages.readiness;
-            Some(Live::start(options, &policies, &own, outputs.clone(), readiness).await?)
+            let outputs = outputs.clone();
+            Some(Live::start(options, &policies, &own, outputs, readiness, recorder).await?)
         }
-        false => None,
+        false => {
+            if let Some(recorder) = recorder {
+                recorder.start(Start::now(&sources(options), None));
+            }
+            None
+        }
     };
     let host = live.as_ref().map(|live| live.host);
-    let mut reloader = Reloader::new(options, host, &policies, &own);
+    let mut reloader = Reloader::new(options, host, recorder.is_some(), &policies, &own);
     let mut violated = false;
 
     let end = options.duration.map(tokio::time::sleep);
@@ -215,28 +236,48 @@ pub async fn watch(
         wanted,
         ..
     } = audit;
+    match (recorder, &live) {
+        (Some(recorder), Some(live)) => live.record_end(recorder),
+        (Some(recorder), None) => recorder.end(std::iter::empty(), End::after(began.elapsed())),
+        (None, _) => {}
+    }
     let of_pods = wanted.then(|| auditor.summary(stats.as_deref()));
     violated |= auditor.found_any();
-    // Whatever became of the alerts, the summary has the result.
-    let (counts, written) = workers.finish();
+    let mut text = String::new();
     if let Some(live) = &live {
-        violated |= live.any_violates_all(&policies) || live.own_fired(&policies);
-        eprint!("{}", live.summary(&policies).text());
+        violated |= live.agent.judge.found_any(&policies);
+        text += &live.summary(&policies).text();
     }
-    if let Some(text) = of_pods {
-        eprint!("{text}");
+    text += &of_pods.unwrap_or_default();
+    tell_end(workers, &text)?;
+    pages.stop().await;
+    if let Some(recording) = recording {
+        eprintln!("{}", recording.finish()?);
     }
-    eprint!("{}", lost_alerts(&counts));
+    failed?;
+    Ok(Outcome { violated, finite })
+}
+
+/// Delivers the alerts that wait, and tells the summary: whatever became of the alerts, that has the
+/// result.
+fn tell_end(workers: Workers, summary: &str) -> Result<(), WatchError> {
+    let (counts, written) = workers.finish();
+    eprint!("{summary}{}", lost_alerts(&counts));
     match written {
         // Such as `head`, when it has enough.
         Err(why) if why.kind() == io::ErrorKind::BrokenPipe => {
             eprintln!("the reader of standard output went away: alerts were left out");
+            Ok(())
         }
-        written => written.map_err(system("write to standard output"))?,
+        written => written.map_err(system("write to standard output")),
     }
-    pages.stop().await;
-    failed?;
-    Ok(Outcome { violated, finite })
+}
+
+fn alert_format(options: &Watch) -> Format {
+    match options.json {
+        true => Format::Json,
+        false => Format::Text,
+    }
 }
 
 /// The sources that a run takes events from.
@@ -254,5 +295,8 @@ fn sources(options: &Watch) -> Vec<Source> {
 fn judged_by(policies: &Policies, own: &OwnRules) -> String {
     let names = (!policies.each.is_empty()).then(|| format!("policy {}", policies.names()));
     let parts: Vec<String> = names.into_iter().chain(own.describe()).collect();
-    parts.join(", ")
+    match parts.is_empty() {
+        true => "no policy".to_owned(),
+        false => parts.join(", "),
+    }
 }

@@ -24,8 +24,10 @@ impl Agent {
             tracing::info!(id = container.id, "container is gone");
             self.metadata.forget(&container.id);
         }
-        let past = self.departed.add(gone, &self.tally);
-        self.tally.fold(&past);
+        if let Some(recorder) = &self.recorder {
+            recorder.gone(&gone);
+        }
+        self.judge.forget(gone);
     }
 }
 
@@ -66,7 +68,7 @@ mod tests {
             now += Duration::from_secs(5);
             agent.forget_gone_by(now, none, Vec::new);
             assert!(agent.containers.remembered() <= 8 * AT_ONCE as usize);
-            assert!(agent.tally.remembered() <= 8 * AT_ONCE as usize + 8_000);
+            assert!(agent.judge.tally.remembered() <= 8 * AT_ONCE as usize + 8_000);
         }
         for _ in 0..2 {
             now += GRACE;
@@ -74,13 +76,13 @@ mod tests {
         }
         assert_eq!(agent.containers.remembered(), 0);
         assert_eq!(agent.metadata_counts().forgotten, u64::from(ALL));
-        assert_eq!(agent.departed.named().count(), 1_000);
-        assert_eq!(agent.departed.others, u64::from(ALL) - 1_000);
+        assert_eq!(agent.judge.departed.named().count(), 1_000);
+        assert_eq!(agent.judge.departed.others, u64::from(ALL) - 1_000);
         // Nothing of the result is lost.
         let sum = |rule: usize| -> u64 {
-            let named = agent.tally.counts().filter(|(_, of, _)| *of == rule);
+            let named = agent.judge.tally.counts().filter(|(_, of, _)| *of == rule);
             let named: u64 = named.map(|(_, _, count)| count).sum();
-            let folded = agent.tally.folded().flat_map(|(rules, folded)| {
+            let folded = agent.judge.tally.folded().flat_map(|(rules, folded)| {
                 let counts = rules.iter().zip(&folded.counts);
                 counts
                     .filter(|(of, _)| **of == rule)

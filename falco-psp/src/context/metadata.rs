@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What came of the look-ups in one layer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Outcomes {
     /// The layer knew the container.
     pub found: u64,
@@ -31,7 +34,8 @@ impl fmt::Display for Outcomes {
 }
 
 /// The look-ups so far, by layer. A look-up that is tried again counts each time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MetadataCounts {
     /// The path of the control group: the container's id.
     pub cgroup: Outcomes,

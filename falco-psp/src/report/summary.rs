@@ -84,6 +84,10 @@ impl Summary<'_> {
             _ => "violate a policy",
         };
         match by_container.len() as u64 + folded {
+            _ if self.rules.rules().is_empty() => writeln!(
+                text,
+                "{watched} containers in {seconds:.0} s, judged by no rule"
+            )?,
             0 => writeln!(
                 text,
                 "no violation in {watched} containers in {seconds:.0} s"

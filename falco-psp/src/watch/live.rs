@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use falco_psp_common::record::Kind;
 
-use super::{WatchError, judged_by, system};
+use super::{WatchError, judged_by, sources, system};
 use crate::agent::Agent;
 use crate::cli::Watch;
 use crate::context::cri::lookups::Lookups;
@@ -16,6 +16,7 @@ use crate::listen::{Readiness, Step};
 use crate::outputs::Outputs;
 use crate::own_rules::OwnRules;
 use crate::policies::Policies;
+use crate::recording::{End, MadeBy, Recorder, Start};
 use crate::report::summary::Summary;
 use crate::rules::{RuleSet, Source};
 use crate::sources::syscall::ledger::{self, Counts};
@@ -55,6 +56,7 @@ impl Live {
         own: &OwnRules,
         outputs: Outputs,
         readiness: &Readiness,
+        recorder: Option<&Recorder>,
     ) -> Result<Self, WatchError> {
         let host = HostNamespaces::find().map_err(LoadError::HostNamespaces)?;
         let rules = Arc::new(own.after(&policies.rules));
@@ -68,10 +70,11 @@ impl Live {
         agent.judge_by(Arc::clone(&rules), Arc::clone(policies));
         // First the hooks, then the scan: a container that starts between the two is seen by both.
         let for_kernel = options.clone();
+        let records = recorder.is_some();
         // It takes its time; whoever asks meanwhile gets an answer.
         let starting = tokio::task::spawn_blocking(move || {
             let options = Options::of(&for_kernel);
-            KernelSide::start(&host, options, |name| event_types.contains(name))
+            KernelSide::start(&host, options, |name| records || event_types.contains(name))
         });
         let gone = |error| system("start a thread")(io::Error::other(error));
         let mut kernel = starting.await.map_err(gone)??;
@@ -90,12 +93,22 @@ impl Live {
         let running: HashSet<&str> = found.iter().map(|(container, _)| &*container.id).collect();
         let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.tracepoint).collect();
         // In one piece: alerts may come at the same time.
+        if let Some(recorder) = recorder {
+            recorder.start(Start::now(
+                &sources(options),
+                Some(MadeBy {
+                    kernel: kernel_release(),
+                    hooks: hooks.iter().map(|hook| (*hook).to_owned()).collect(),
+                }),
+            ));
+            agent.record_to(recorder.clone());
+        }
         let header = format!(
             "falco-psp {}: {}, {of_calls} rules (syscall; {of_pods} about declared pods), \
              kernel {}, hooks {}, {} containers found; watching{}",
             env!("CARGO_PKG_VERSION"),
             judged_by(policies, own),
-            rustix::system::uname().release().to_string_lossy(),
+            kernel_release(),
             hooks.join(" "),
             running.len(),
             match options.duration {
@@ -146,7 +159,7 @@ impl Live {
     ) -> Result<String, WatchError> {
         let reader = Reader::new(kernel.take_ring()?).map_err(system("wait for the ring"))?;
         self.stop();
-        self.violated_before |= self.any_violates_all(before) || self.own_fired(before);
+        self.violated_before |= self.agent.judge.found_any(before);
         let found = self.summary(before).found();
         self.ledgers_before = self.ledger();
         (self.kernel, self.reader) = (kernel, reader);
@@ -209,25 +222,12 @@ impl Live {
         }
     }
 
-    /// Whether some container conflicts with every policy: with one of several it may still be
-    /// admitted by another.
-    pub(super) fn any_violates_all(&self, policies: &Policies) -> bool {
-        let mut violated = self.agent.tally.violated().into_iter();
-        violated.any(|rules| {
-            let violated: HashSet<usize> = rules
-                .into_iter()
-                .filter_map(|rule| policies.policy_of(rule))
-                .collect();
-            let mut all = 0..policies.each.len();
-            all.all(|policy| violated.contains(&policy))
-        })
-    }
-
-    /// Whether a rule of the user's own has fired.
-    pub(super) fn own_fired(&self, policies: &Policies) -> bool {
-        let violated = self.agent.tally.violated();
-        let mut rules = violated.iter().flatten();
-        rules.any(|rule| policies.policy_of(*rule).is_none())
+    /// Records how the run ended.
+    pub(super) fn record_end(&self, recorder: &Recorder) {
+        let metadata = self.agent.metadata_counts();
+        let (elapsed, ledger) = (self.started.elapsed(), self.ledger());
+        let end = End::new(elapsed, &ledger, self.agent.fates, metadata);
+        recorder.end(self.agent.containers(), end);
     }
 
     pub(super) fn summary<'a>(&'a self, policies: &'a Policies) -> Summary<'a> {
@@ -235,12 +235,17 @@ impl Live {
             elapsed: self.started.elapsed(),
             policies,
             rules: &self.rules,
-            tally: &self.agent.tally,
+            tally: &self.agent.judge.tally,
             containers: self.agent.containers().collect(),
-            departed: &self.agent.departed,
+            departed: &self.agent.judge.departed,
             ledger: self.ledger(),
             fates: self.agent.fates,
             metadata: self.agent.metadata_counts(),
         }
     }
+}
+
+fn kernel_release() -> String {
+    let uname = rustix::system::uname();
+    uname.release().to_string_lossy().into_owned()
 }

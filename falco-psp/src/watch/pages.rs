@@ -87,7 +87,7 @@ impl Pages {
         own: &OwnRules,
     ) -> Metrics<'a> {
         let mut alerts: Vec<&AlertCounts> = audit.auditor.alerts().into();
-        alerts.extend(live.map(|live| &live.agent.alerts));
+        alerts.extend(live.map(|live| &live.agent.judge.alerts));
         Metrics {
             syscall: live.map(|live| SyscallMetrics {
                 ledger: live.ledger(),

@@ -45,8 +45,16 @@ pub(crate) struct Ended {
 impl Agent {
     /// Starts the agent with a policy and waits until it watches.
     pub(crate) fn start(policy: &str, arguments: &[&str]) -> Result<Self> {
+        Self::run(&[&["--psp", policy, "--json"], arguments].concat())
+    }
+
+    /// The same, and what happens is recorded.
+    pub(crate) fn record(file: &str, policy: &str) -> Result<Self> {
+        Self::run(&["record", file, "--psp", policy, "--json"])
+    }
+
+    fn run(arguments: &[&str]) -> Result<Self> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_falco-psp"))
-            .args(["--psp", policy, "--json"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -113,6 +121,12 @@ impl Agent {
     pub(crate) fn stop(mut self) -> Result<Ended> {
         self.signal(Signal::TERM)?;
         self.end()
+    }
+
+    /// Ends the agent at once, as nothing can that it could prepare for.
+    pub(crate) fn kill(mut self) -> Result<Vec<Alert>> {
+        self.signal(Signal::KILL)?;
+        Ok(self.end()?.alerts)
     }
 
     /// Waits until the agent ends by itself (`--duration`), and returns what it left.
@@ -195,11 +209,11 @@ impl Drop for Agent {
 }
 
 /// One alert, as JSON in Falco's form.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Alert(Value);
 
 impl Alert {
-    fn parse(line: &str) -> Result<Self> {
+    pub(crate) fn parse(line: &str) -> Result<Self> {
         let json: Value =
             serde_json::from_str(line).with_context(|| format!("no JSON on stdout: {line}"))?;
         for key in [

@@ -17,6 +17,7 @@ mod needs;
 mod posture;
 #[path = "../prometheus/mod.rs"]
 mod prometheus;
+mod recording;
 mod runtime;
 mod throughput;
 mod workload;

@@ -70,8 +70,8 @@ fn known() -> Outcome {
 /// How often each rule fired.
 fn fired(agent: &Agent) -> HashMap<&str, u64> {
     let mut fired = HashMap::new();
-    for (_, rule, count) in agent.tally.counts() {
-        *fired.entry(&*agent.rules.rules()[rule].name).or_default() += count;
+    for (_, rule, count) in agent.judge.tally.counts() {
+        *fired.entry(&*agent.judge.rules.rules()[rule].name).or_default() += count;
     }
     fired
 }

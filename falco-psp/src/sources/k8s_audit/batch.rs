@@ -101,10 +101,7 @@ impl Batch {
     pub fn events(&self) -> impl ExactSizeIterator<Item = RawEvent<'_>> {
         self.events.iter().map(|span| RawEvent {
             json: self.bytes.slice(span.start..span.end),
-            place: Place {
-                origin: &self.origin,
-                number: span.number,
-            },
+            place: self.origin.place(span.number),
         })
     }
 
@@ -130,10 +127,7 @@ impl Batch {
 
     /// The place of a fault, to be shown.
     pub fn place(&self, fault: &Fault) -> Place<'_> {
-        Place {
-            origin: &self.origin,
-            number: fault.line,
-        }
+        self.origin.place(fault.line)
     }
 }
 
@@ -151,6 +145,23 @@ pub struct RawEvent<'a> {
 pub struct Place<'a> {
     origin: &'a Origin,
     number: u64,
+}
+
+impl Origin {
+    /// The place of an event or a fault, by its number.
+    pub fn place(&self, number: u64) -> Place<'_> {
+        Place {
+            origin: self,
+            number,
+        }
+    }
+}
+
+impl Place<'_> {
+    /// The line (file), or which event of the body it is (webhook); from 1.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 impl fmt::Display for Place<'_> {

@@ -5,9 +5,11 @@ use std::fmt;
 use aya::maps::{MapData, MapError, PerCpuArray};
 use falco_psp_common::ledger::{Fate, slot};
 use falco_psp_common::record::Kind;
+use serde::{Deserialize, Serialize};
 
 /// Counts of one kind of event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// What the hook saw.
     pub seen: u64,

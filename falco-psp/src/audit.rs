@@ -161,6 +161,7 @@ impl Auditor {
             self.judge.judge(&self.policies, &event, &subject, |alert| {
                 outputs.tell_all(&alert);
             });
+            self.judge.fold();
         }
         self.own
             .judge(&event, &id, |alert| outputs.tell_all(&alert));

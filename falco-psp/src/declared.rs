@@ -99,6 +99,16 @@ impl Judge {
     }
 }
 
+impl Judge {
+    /// Keeps the memory bounded: of workloads that are too many only sums are kept.
+    pub fn fold(&mut self) {
+        let folded = self.report.fold();
+        if !folded.is_empty() {
+            self.tally.fold(&folded);
+        }
+    }
+}
+
 type Found<'r> = Vec<(usize, (usize, &'r Rule))>;
 
 /// The verdict, and what led to it, each with the number of its policy.

@@ -1,6 +1,6 @@
 //! Rules of the user's own, beside or instead of a policy's: `--rules`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use crate::event::{Activity, Event};
 use crate::listen::alerts::AlertCounts;
 use crate::outputs::alert::Alert;
 use crate::policies::SourceFile;
+use crate::report::declared::MAX_NAMED;
 use crate::report::tally::{Tally, Violation, facts};
 use crate::rules::{self, EventTypes, ReadError, RuleSet, Source, escape, read_files};
 use crate::sources::syscall::calls::CALLS;
@@ -138,6 +139,8 @@ pub struct OwnJudge {
     rules: Arc<RuleSet>,
     all: bool,
     tally: Tally,
+    /// Those that a rule has fired about, in the order of their coming.
+    subjects: VecDeque<String>,
     /// The alerts that were told.
     pub alerts: AlertCounts,
 }
@@ -149,6 +152,7 @@ impl OwnJudge {
             rules: Arc::clone(&rules.rules),
             all,
             tally: Tally::default(),
+            subjects: VecDeque::new(),
             alerts: AlertCounts::default(),
         }
     }
@@ -160,6 +164,7 @@ impl OwnJudge {
 
     /// Judges an event about `subject`, and gives the alerts that are to be told.
     pub fn judge(&mut self, event: &Event, subject: &str, mut tell: impl FnMut(Alert)) {
+        let known = self.tally.subjects();
         for (index, rule) in self.rules.matching(event) {
             let violation = Violation {
                 rule: index,
@@ -171,6 +176,14 @@ impl OwnJudge {
                 tell(Alert::of(rule, event));
             }
         }
+        if self.tally.subjects() > known {
+            self.subjects.push_back(subject.to_owned());
+        }
+        if self.subjects.len() > MAX_NAMED
+            && let Some(oldest) = self.subjects.pop_front()
+        {
+            self.tally.fold(&[oldest]);
+        }
     }
 
     /// Whether any rule has fired.
@@ -181,7 +194,13 @@ impl OwnJudge {
     /// How often each rule fired, by its name.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
-        for (_, index, count) in self.tally.counts() {
+        let named = self.tally.counts();
+        let named = named.map(|(_, index, count)| (index, count));
+        let folded = self.tally.folded().flat_map(|(rules, folded)| {
+            let counts = rules.iter().zip(&folded.counts);
+            counts.map(|(index, count)| (*index, *count))
+        });
+        for (index, count) in named.chain(folded) {
             if let Some(rule) = self.rules.rules().get(index) {
                 *counts.entry(rule.name.clone()).or_default() += count;
             }

@@ -16,6 +16,8 @@ pub(crate) enum Bench {
     Audit,
     /// Evaluating rules: time an event, and what is allocated
     Rules,
+    /// Memory over a day of short containers and ever new pods
+    Soak,
 }
 
 /// Measures.
@@ -23,6 +25,7 @@ pub(crate) fn bench(what: Bench) -> Result<()> {
     match what {
         Bench::Audit => audit::audit(),
         Bench::Rules => part("rules"),
+        Bench::Soak => part("soak"),
     }
 }
 

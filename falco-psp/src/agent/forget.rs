@@ -10,7 +10,12 @@ impl Agent {
     /// Forgets the containers of which no process runs any more. What was found of them stays in
     /// the result: of the last ones by name, of the others in sum.
     pub fn forget_gone(&mut self) {
-        self.forget_gone_by(Instant::now(), processes::is_alive, processes::cgroups);
+        self.forget_gone_at(Instant::now());
+    }
+
+    /// The same as if it were `now`.
+    pub fn forget_gone_at(&mut self, now: Instant) {
+        self.forget_gone_by(now, processes::is_alive, processes::cgroups);
     }
 
     pub(super) fn forget_gone_by(

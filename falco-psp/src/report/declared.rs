@@ -1,6 +1,6 @@
 //! What was found about declared pods: a table by workload and by control, or one JSON document.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -11,6 +11,9 @@ use crate::rules::escape;
 
 /// The widest line of the table.
 const WIDTH: usize = 80;
+/// How many workloads are told by name. Bare pods and jobs have ever new names, and a webhook is
+/// listened to for months.
+pub const MAX_NAMED: usize = 20_000;
 /// Where the controls begin in a line.
 const INDENT: usize = 9;
 
@@ -53,6 +56,18 @@ pub struct Finding {
 #[derive(Debug, Default)]
 pub struct Report {
     workloads: BTreeMap<String, Workload>,
+    /// Names in the order of their coming: those that are denied, and the others. A name whose
+    /// workload was denied later is in both.
+    denied: VecDeque<String>,
+    admitted: VecDeque<String>,
+    others: Others,
+}
+
+/// Workloads that are no longer told by name. One that comes again counts again.
+#[derive(Debug, Default)]
+struct Others {
+    verdicts: BTreeMap<Verdict, usize>,
+    controls: BTreeMap<Control, [u64; 2]>,
 }
 
 #[derive(Debug)]
@@ -73,7 +88,8 @@ impl Report {
         verdict: Verdict,
         findings: impl Iterator<Item = Finding>,
     ) {
-        if !self.workloads.contains_key(subject.id) {
+        let is_new = !self.workloads.contains_key(subject.id);
+        if is_new {
             let workload = Workload {
                 verdict,
                 pods: 0,
@@ -86,6 +102,13 @@ impl Report {
         let Some(workload) = self.workloads.get_mut(subject.id) else {
             return;
         };
+        let was_denied = !is_new && workload.verdict == Verdict::Denied;
+        let is_denied = was_denied || verdict == Verdict::Denied;
+        match is_denied {
+            true if !was_denied => self.denied.push_back(subject.id.to_owned()),
+            false if is_new => self.admitted.push_back(subject.id.to_owned()),
+            _ => {}
+        }
         workload.pods += 1;
         workload.dry_runs += u64::from(subject.dry_run);
         if verdict > workload.verdict {
@@ -104,6 +127,32 @@ impl Report {
         }
     }
 
+    /// Takes out the names that are too many, the oldest first, and those that would be denied last.
+    /// What was found of them stays in sum.
+    pub fn fold(&mut self) -> Vec<String> {
+        let mut folded = Vec::new();
+        while self.workloads.len() > MAX_NAMED {
+            let known = |id: &String| self.workloads.get(id);
+            let is_denied = |id| known(id).is_some_and(|known| known.verdict == Verdict::Denied);
+            let id = match self.admitted.pop_front() {
+                // It is in the other list as well.
+                Some(id) if is_denied(&id) => continue,
+                Some(id) => id,
+                None => match self.denied.pop_front() {
+                    Some(id) => id,
+                    None => break,
+                },
+            };
+            let Some(workload) = self.workloads.remove(&id) else {
+                continue;
+            };
+            *self.others.verdicts.entry(workload.verdict).or_default() += 1;
+            workload.count_controls(&mut self.others.controls);
+            folded.push(id);
+        }
+        folded
+    }
+
     /// Whether any pod would be denied.
     pub fn any_denied(&self) -> bool {
         self.count(Verdict::Denied) > 0
@@ -111,7 +160,17 @@ impl Report {
 
     fn count(&self, verdict: Verdict) -> usize {
         let all = self.workloads.values();
-        all.filter(|workload| workload.verdict == verdict).count()
+        let named = all.filter(|workload| workload.verdict == verdict).count();
+        named + self.others(verdict)
+    }
+
+    /// How many workloads are not told by name.
+    fn others(&self, verdict: Verdict) -> usize {
+        self.others.verdicts.get(&verdict).copied().unwrap_or(0)
+    }
+
+    fn len(&self) -> usize {
+        self.workloads.len() + self.others.verdicts.values().sum::<usize>()
     }
 
     /// The table, no wider than 80 columns unless a name is.
@@ -119,11 +178,19 @@ impl Report {
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = self.write_workloads(policies, &mut text);
+        if self.len() > self.workloads.len() {
+            let _ = writeln!(
+                text,
+                "and {} that came before and are not named, {} of them denied",
+                self.len() - self.workloads.len(),
+                self.others(Verdict::Denied)
+            );
+        }
         let _ = self.write_controls(&mut text);
         let _ = writeln!(
             text,
             "{} workloads: {} denied, {} changed (admission would fill something in), {} fine",
-            self.workloads.len(),
+            self.len(),
             self.count(Verdict::Denied),
             self.count(Verdict::Changed),
             self.count(Verdict::Fine),
@@ -170,16 +237,9 @@ impl Report {
     }
 
     fn write_controls(&self, text: &mut String) -> std::fmt::Result {
-        let mut counts: BTreeMap<Control, [u64; 2]> = BTreeMap::new();
+        let mut counts = self.others.controls.clone();
         for workload in self.workloads.values() {
-            let column = usize::from(workload.verdict != Verdict::Denied);
-            let controls = workload.findings.keys().map(|(_, control)| *control);
-            // Once, even if several policies lack it.
-            for control in controls.collect::<BTreeSet<Control>>() {
-                if let Some(count) = counts.entry(control).or_default().get_mut(column) {
-                    *count += 1;
-                }
-            }
+            workload.count_controls(&mut counts);
         }
         if counts.is_empty() {
             return Ok(());
@@ -233,7 +293,7 @@ impl Report {
             version: 1,
             policies: policies.each.iter().map(|p| p.name.clone()).collect(),
             summary: DocumentSummary {
-                workloads: self.workloads.len(),
+                workloads: self.len(),
                 denied: self.count(Verdict::Denied),
                 changed: self.count(Verdict::Changed),
                 fine: self.count(Verdict::Fine),
@@ -242,6 +302,20 @@ impl Report {
             workloads: workloads.collect(),
             rules_fired,
             not_judged,
+        }
+    }
+}
+
+impl Workload {
+    /// Counts the workload once for each control that is in the way (first) or would be filled in.
+    fn count_controls(&self, counts: &mut BTreeMap<Control, [u64; 2]>) {
+        let column = usize::from(self.verdict != Verdict::Denied);
+        let controls = self.findings.keys().map(|(_, control)| *control);
+        // Once, even if several policies lack it.
+        for control in controls.collect::<BTreeSet<Control>>() {
+            if let Some(count) = counts.entry(control).or_default().get_mut(column) {
+                *count += 1;
+            }
         }
     }
 }
@@ -327,4 +401,57 @@ fn wrap(text: &mut String, begin: &str, names: &[&str]) -> std::fmt::Result {
         is_first = false;
     }
     writeln!(text, "{line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(report: &mut Report, id: &str, verdict: Verdict) {
+        let subject = Subject {
+            id,
+            place: None,
+            dry_run: false,
+        };
+        let finding = Finding {
+            policy: 0,
+            control: Control::Privileged,
+            message: None,
+        };
+        let findings = (verdict != Verdict::Fine).then_some(finding);
+        report.note(&subject, verdict, findings.into_iter());
+    }
+
+    #[test]
+    fn names_are_bounded_and_sums_are_not() {
+        let mut report = Report::default();
+        let policies = Policies::default();
+        for n in 0..MAX_NAMED {
+            note(&mut report, &format!("n/Pod/{n}"), Verdict::Fine);
+        }
+        assert!(report.fold().is_empty());
+        // The first one is denied later: it is kept as long as others can go.
+        note(&mut report, "n/Pod/0", Verdict::Denied);
+        note(&mut report, "n/Pod/new", Verdict::Changed);
+        assert_eq!(report.fold(), ["n/Pod/1"]);
+        let table = report.table(&policies);
+        let last = format!(
+            "{} workloads: 1 denied, 1 changed (admission would fill something in), {} fine\n",
+            MAX_NAMED + 1,
+            MAX_NAMED - 1
+        );
+        assert!(table.ends_with(&last), "{}", &table[table.len() - 300..]);
+        assert!(table.contains("and 1 that came before and are not named, 0 of them denied\n"));
+        for n in 0..2 * MAX_NAMED {
+            note(&mut report, &format!("m/Pod/{n}"), Verdict::Denied);
+            report.fold();
+        }
+        assert_eq!(report.workloads.len(), MAX_NAMED);
+        assert!(report.denied.len() + report.admitted.len() <= MAX_NAMED + 1);
+        assert_eq!(report.count(Verdict::Denied), 2 * MAX_NAMED + 1);
+        assert_eq!(report.count(Verdict::Fine), MAX_NAMED - 1);
+        let table = report.table(&policies);
+        let controls = format!("  {:<24}{:>8}{:>9}\n", "privileged", 2 * MAX_NAMED + 1, 1);
+        assert!(table.contains(&controls));
+    }
 }

@@ -109,6 +109,11 @@ impl Tally {
         }
     }
 
+    /// How many containers or workloads are known by name.
+    pub fn subjects(&self) -> usize {
+        self.subjects.len()
+    }
+
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty() && self.folded.is_empty()

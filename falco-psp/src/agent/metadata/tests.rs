@@ -71,7 +71,9 @@ fn known() -> Outcome {
 fn fired(agent: &Agent) -> HashMap<&str, u64> {
     let mut fired = HashMap::new();
     for (_, rule, count) in agent.judge.tally.counts() {
-        *fired.entry(&*agent.judge.rules.rules()[rule].name).or_default() += count;
+        *fired
+            .entry(&*agent.judge.rules.rules()[rule].name)
+            .or_default() += count;
     }
     fired
 }

@@ -258,6 +258,20 @@ pub struct Watch {
     pub verbose: u8,
 }
 
+impl Watch {
+    /// The sources that a run takes events from; none where it judges a recording.
+    pub fn sources(&self) -> Vec<Source> {
+        let audit = self.audit_log.is_some() || self.audit_listen.is_some();
+        let is_live = self.replay.is_none();
+        let wanted = [
+            (Source::Syscall, is_live && (self.syscalls || !audit)),
+            (Source::K8sAudit, audit),
+        ];
+        let wanted = wanted.into_iter().filter(|(_, wanted)| *wanted);
+        wanted.map(|(source, _)| source).collect()
+    }
+}
+
 fn source(name: &str) -> Result<Source, String> {
     let names = Source::ALL.map(Source::name).join(" or ");
     Source::parse(name).ok_or_else(|| format!("sources are {names}"))

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::context::host::HostNamespaces;
+use crate::privileges;
 use crate::sources::syscall::load::{self, HOOKS, KernelSide, LoadError, Options};
 use crate::sources::syscall::object::OBJECT;
 use crate::sources::syscall::offsets;
@@ -37,9 +38,27 @@ pub fn examine() -> Checkup {
         None => line(false, "kernel object", &LoadError::NoObject.to_string()),
     }
     let btf = Path::new(load::KERNEL_BTF);
-    let lacking = load::missing_rights();
+    let lacking = privileges::missing();
     match lacking.is_empty() {
-        true => line(true, "rights", "enough to observe"),
+        true => {
+            line(
+                true,
+                "rights",
+                "enough to observe; a run keeps these and gives up all others for good",
+            );
+            let held = privileges::held();
+            for right in privileges::WATCHING {
+                let is_held = held.contains(right.capability);
+                let detail = match (is_held, right.is_vital) {
+                    (true, _) => right.what_for.to_owned(),
+                    (false, true) => {
+                        format!("CAP_SYS_ADMIN is there instead, to {}", right.what_for)
+                    }
+                    (false, false) => format!("not there: cannot {}", right.what_for),
+                };
+                line(is_held || right.is_vital, right.name, &detail);
+            }
+        }
         false => line(
             false,
             "rights",

@@ -26,6 +26,7 @@ pub mod outputs;
 pub mod own_rules;
 pub mod pod;
 pub mod policies;
+pub mod privileges;
 pub mod psp;
 pub mod recording;
 pub mod reload;

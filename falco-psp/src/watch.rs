@@ -99,7 +99,7 @@ pub async fn watch(
     let recorder = recording.as_ref().map(Recording::recorder);
     let mut policies = Arc::new(policies);
     let mut own = own;
-    eprint!("{}", own.blind(&sources(options)));
+    eprint!("{}", own.blind(&options.sources()));
     let mut pages = Pages::start(options, &policies, &own).await?;
     let mut hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for Ctrl-C"))?;
@@ -112,7 +112,7 @@ pub async fn watch(
     if let Some(recorder) = recorder {
         audit.auditor.record_to(recorder.clone());
     }
-    let mut live = match sources(options).contains(&Source::Syscall) {
+    let mut live = match options.sources().contains(&Source::Syscall) {
         true => {
             let readiness = &pages.readiness;
             let outputs = outputs.clone();
@@ -120,7 +120,7 @@ pub async fn watch(
         }
         false => {
             if let Some(recorder) = recorder {
-                recorder.start(Start::now(&sources(options), None));
+                recorder.start(Start::now(&options.sources(), None));
             }
             None
         }
@@ -188,7 +188,7 @@ pub async fn watch(
                     for warning in &new.warnings {
                         eprintln!("{warning}");
                     }
-                    eprint!("{}{}", new_own.warnings, new_own.blind(&sources(options)));
+                    eprint!("{}{}", new_own.warnings, new_own.blind(&options.sources()));
                     let new = Arc::new(new);
                     let mut found = String::new();
                     violated |= audit.auditor.found_any();
@@ -278,17 +278,6 @@ fn alert_format(options: &Watch) -> Format {
         true => Format::Json,
         false => Format::Text,
     }
-}
-
-/// The sources that a run takes events from.
-fn sources(options: &Watch) -> Vec<Source> {
-    let audit = options.audit_log.is_some() || options.audit_listen.is_some();
-    let wanted = [
-        (Source::Syscall, options.syscalls || !audit),
-        (Source::K8sAudit, audit),
-    ];
-    let wanted = wanted.into_iter().filter(|(_, wanted)| *wanted);
-    wanted.map(|(source, _)| source).collect()
 }
 
 /// By what a run judges, in the words of a header.

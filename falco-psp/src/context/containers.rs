@@ -412,9 +412,7 @@ fn host_bounding_set() -> u64 {
             .find_map(|line| line.strip_prefix("CapBnd:"))?;
         u64::from_str_radix(line.trim(), 16).ok()
     };
-    bounding_set("1")
-        .or_else(|| bounding_set("self"))
-        .unwrap_or(u64::MAX)
+    bounding_set("1").unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

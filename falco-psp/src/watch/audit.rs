@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::JoinHandle;
 
-use super::{WatchError, judged_by, sources, system};
+use super::{WatchError, judged_by, system};
 use crate::audit::Auditor;
 use crate::cli::Watch;
 use crate::outputs::Outputs;
@@ -48,7 +48,7 @@ impl Audit {
         let mut audit = Self {
             auditor: Auditor::new(Arc::clone(policies), own, outputs, options.all),
             batches: None,
-            wanted: sources(options).contains(&Source::K8sAudit),
+            wanted: options.sources().contains(&Source::K8sAudit),
             stop,
             log: None,
             stats: None,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use falco_psp_common::record::Kind;
 
-use super::{WatchError, judged_by, sources, system};
+use super::{WatchError, judged_by, system};
 use crate::agent::Agent;
 use crate::cli::Watch;
 use crate::context::cri::lookups::Lookups;
@@ -95,7 +95,7 @@ impl Live {
         // In one piece: alerts may come at the same time.
         if let Some(recorder) = recorder {
             recorder.start(Start::now(
-                &sources(options),
+                &options.sources(),
                 Some(MadeBy {
                     kernel: kernel_release(),
                     hooks: hooks.iter().map(|hook| (*hook).to_owned()).collect(),

@@ -5,9 +5,9 @@ use std::future::pending;
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::JoinHandle;
 
+use super::WatchError;
 use super::audit::Audit;
 use super::live::Live;
-use super::{WatchError, sources};
 use crate::cli::Watch;
 use crate::listen::alerts::AlertCounts;
 use crate::listen::metrics::{AuditMetrics, Metrics, SyscallMetrics};
@@ -35,7 +35,7 @@ impl Pages {
         policies: &Policies,
         own: &OwnRules,
     ) -> Result<Self, WatchError> {
-        let is_live = sources(options).contains(&Source::Syscall);
+        let is_live = options.sources().contains(&Source::Syscall);
         let steps = [
             (Step::Webhook, options.audit_listen.is_some()),
             (Step::AuditLog, options.audit_log.is_some()),

@@ -102,6 +102,11 @@ impl Agent {
         lock(&self.messages).clone()
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Keeps the agent from running until it is resumed.
     pub(crate) fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)

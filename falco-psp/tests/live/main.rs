@@ -15,6 +15,7 @@ mod listen;
 mod metadata;
 mod needs;
 mod posture;
+mod privileges;
 #[path = "../prometheus/mod.rs"]
 mod prometheus;
 mod recording;

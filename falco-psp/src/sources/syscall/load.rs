@@ -16,6 +16,7 @@ use super::object::OBJECT;
 use super::offsets::{self, Fact, Missing};
 use crate::cli::Watch;
 use crate::context::host::HostNamespaces;
+use crate::privileges;
 
 /// Where the kernel describes its own types.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -166,25 +167,6 @@ pub struct KernelSide {
     pub missing: Vec<Missing>,
 }
 
-/// The capabilities that observing needs and this process lacks.
-pub fn missing_rights() -> Vec<&'static str> {
-    // Numbers of include/uapi/linux/capability.h.
-    const SYS_ADMIN: u64 = 1 << 21;
-    const NEEDED: [(&str, u64); 3] = [
-        ("CAP_BPF", 1 << 39 | SYS_ADMIN),
-        ("CAP_PERFMON", 1 << 38 | SYS_ADMIN),
-        ("CAP_SYS_PTRACE", 1 << 19),
-    ];
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
-        .unwrap_or(0);
-    let lacking = NEEDED.iter().filter(|(_, any)| effective & any == 0);
-    lacking.map(|(name, _)| *name).collect()
-}
-
 /// Reads the kernel's BTF from `path`.
 ///
 /// # Errors
@@ -212,7 +194,7 @@ impl KernelSide {
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Self, LoadError> {
         let object = OBJECT.ok_or(LoadError::NoObject)?;
-        let lacking = missing_rights();
+        let lacking = privileges::missing();
         if !lacking.is_empty() {
             return Err(LoadError::NotPermitted(lacking));
         }
@@ -224,7 +206,6 @@ impl KernelSide {
                 members.map(|missing| missing.member.clone()).collect(),
             ));
         }
-        raise_memory_limit();
 
         let offsets = offsets.to_words();
         let settings = Settings {
@@ -342,16 +323,4 @@ where
         },
     })?;
     M::try_from(map).map_err(|why| LoadError::Map { name, why })
-}
-
-/// Before Linux 5.11, maps count as locked memory, whose usual limit is too low.
-fn raise_memory_limit() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
-        tracing::debug!(%error, "the limit of locked memory stays as it is");
-    }
 }

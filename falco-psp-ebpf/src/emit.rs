@@ -7,7 +7,7 @@ use falco_psp_common::{
 };
 
 use crate::{
-    maps::{LEDGER, READER_ASLEEP, RING},
+    maps::{LEDGER, READER_ASLEEP, RING, RING_FILL},
     scratch::Scratch,
     setting,
 };
@@ -51,7 +51,13 @@ fn wake_up() -> u64 {
             return u64::from(BPF_RB_FORCE_WAKEUP);
         }
     }
-    if RING.query(u64::from(BPF_RB_AVAIL_DATA)) > setting!(wake_fill) {
+    let fill = RING.query(u64::from(BPF_RB_AVAIL_DATA));
+    if let Some(most) = RING_FILL.get_ptr_mut(0) {
+        // SAFETY: the number is this CPU's own. A program that interrupts this one here may have
+        // its larger number replaced: the figure is for people.
+        unsafe { *most = (*most).max(fill) };
+    }
+    if fill > setting!(wake_fill) {
         return u64::from(BPF_RB_FORCE_WAKEUP);
     }
     u64::from(BPF_RB_NO_WAKEUP)

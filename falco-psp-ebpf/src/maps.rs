@@ -32,6 +32,10 @@ pub(crate) static CALLS: [u8; call_class::TABLE] = [call_class::NONE; call_class
 #[map]
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
+/// One number: the most bytes that waited in the ring when a record was put in.
+#[map]
+pub(crate) static RING_FILL: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// `ledger::slot` → how many.
 #[map]
 pub(crate) static LEDGER: PerCpuArray<u64> = PerCpuArray::with_max_entries(ledger::SLOTS, 0);

@@ -40,6 +40,8 @@ pub struct Container {
     pub start_ns: Option<u64>,
     /// The digest of the image in use, with its algorithm, where `image` does not have it.
     pub image_digest: Option<String>,
+    /// The image's id: the digest of its configuration, with its algorithm.
+    pub image_id: Option<String>,
     /// What the runtime was told to mount from the host, what is in every container included.
     pub mounts: Option<Vec<BindMount>>,
     /// The container's own labels, as the runtime has them.
@@ -159,6 +161,30 @@ pub struct Pod {
     pub sandbox_id: Option<String>,
     /// What made it.
     pub owner: Option<Owner>,
+    /// Its class of service, where the path of its control group tells.
+    pub qos: Option<Qos>,
+}
+
+/// A pod's class of service, in Kubernetes' words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Qos {
+    /// All requests equal their limits.
+    Guaranteed,
+    /// Some requests or limits are set.
+    Burstable,
+    /// None is.
+    BestEffort,
+}
+
+impl Qos {
+    /// Kubernetes' word for it (`status.qosClass`).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Guaranteed => "Guaranteed",
+            Self::Burstable => "Burstable",
+            Self::BestEffort => "BestEffort",
+        }
+    }
 }
 
 /// The workload that made a pod.

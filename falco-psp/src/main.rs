@@ -187,7 +187,10 @@ fn watch(
         .build()
         .context("cannot start")?;
     let recording = recording()?;
-    let outcome = runtime.block_on(watch::watch(options, policies, own, recording))?;
+    let outcome = runtime.block_on(watch::watch(options, policies, own, recording));
+    // A thread may be in the middle of a write that nobody reads.
+    runtime.shutdown_background();
+    let outcome = outcome?;
     let failed = outcome.finite && outcome.violated;
     Ok(ExitCode::from(if failed { VIOLATIONS } else { 0 }))
 }

@@ -18,7 +18,7 @@ use crate::cli::Watch;
 use crate::listen::policy::document;
 use crate::listen::{ListenError, Step, Topic};
 use crate::outputs::alert::Format;
-use crate::outputs::{OutputError, Outputs, Workers, lost as lost_alerts};
+use crate::outputs::{OutputCounts, OutputError, Outputs, lost as lost_alerts};
 use crate::own_rules::OwnRules;
 use crate::policies::Policies;
 use crate::recording::{End, ReadError, RecordError, Recording, Start};
@@ -106,7 +106,8 @@ pub async fn watch(
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
     let settings = options.outputs.settings(alert_format(options));
     let (outputs, workers) = Outputs::start(&settings)?;
-    let mut audit = Audit::start(options, &policies, &own, outputs.clone()).await?;
+    let mut audit =
+        Audit::start(options, &policies, &own, outputs.clone(), &pages.readiness).await?;
     pages.readiness.done(Step::Webhook);
     pages.readiness.done(Step::AuditLog);
     if let Some(recorder) = recorder {
@@ -135,6 +136,7 @@ pub async fn watch(
     let silence = tokio::time::sleep(SILENCE);
     tokio::pin!(silence);
     let mut may_be_silent = audit.wanted;
+    let is_live = live.is_some();
     loop {
         let ended = async {
             match end.as_mut().as_pin_mut() {
@@ -207,10 +209,10 @@ pub async fn watch(
                     pages.reloads.note_success();
                 }
             },
-            batch = audit.next() => match batch {
+            batch = audit.next(is_live.then_some(&outputs)) => match batch {
                 Some(batch) => audit.auditor.take(&batch),
                 // All that was to be read is read.
-                None if live.is_none() => {
+                None if !is_live => {
                     finite = true;
                     break;
                 }
@@ -249,7 +251,14 @@ pub async fn watch(
         text += &live.summary(&policies).text();
     }
     text += &of_pods.unwrap_or_default();
-    tell_end(workers, &text)?;
+    let impatient = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        eprintln!("told again to end: what is not delivered now is given up");
+    };
+    tell_end(workers.finish_unless(impatient).await, &text)?;
     pages.stop().await;
     if let Some(recording) = recording {
         eprintln!("{}", recording.finish()?);
@@ -258,10 +267,11 @@ pub async fn watch(
     Ok(Outcome { violated, finite })
 }
 
-/// Delivers the alerts that wait, and tells the summary: whatever became of the alerts, that has the
-/// result.
-fn tell_end(workers: Workers, summary: &str) -> Result<(), WatchError> {
-    let (counts, written) = workers.finish();
+/// Tells the summary, and what became of the alerts: whatever did, the summary has the result.
+fn tell_end(
+    (counts, written): (Vec<OutputCounts>, io::Result<()>),
+    summary: &str,
+) -> Result<(), WatchError> {
     eprint!("{summary}{}", lost_alerts(&counts));
     match written {
         // Such as `head`, when it has enough.

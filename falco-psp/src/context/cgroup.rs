@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::container::Runtime;
+use crate::container::{Qos, Runtime};
 
 /// A container as its control group names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +93,31 @@ pub fn runtime(path: &str) -> Option<Runtime> {
         }
     }
     None
+}
+
+/// The pod's class of service, which the kubelet gives a parent group of its own to all but one
+/// class (kubelet's `cm/qos_container_manager_linux.go` and `pod_container_manager_linux.go`).
+pub fn qos(path: &str) -> Option<Qos> {
+    let names: Vec<&str> = path.split('/').collect();
+    let (depth, name) = names.iter().enumerate().rev().find_map(|(depth, name)| {
+        // Old containerd's systemd driver: `<slice>:cri-containerd:<id>`.
+        let slice = name.split(':').next()?;
+        pod_uid(slice).map(|_| (depth, slice))
+    })?;
+    let parent = depth.checked_sub(1).and_then(|parent| names.get(parent));
+    let classes = [
+        ("burstable", Qos::Burstable),
+        ("besteffort", Qos::BestEffort),
+    ];
+    if let Some((before, _)) = name.rsplit_once("-pod") {
+        let class = classes.into_iter().find(|(word, _)| before.ends_with(word));
+        return Some(class.map_or(Qos::Guaranteed, |(_, class)| class));
+    }
+    let parent = *parent?;
+    let class = classes.into_iter().find(|(word, _)| *word == parent);
+    class
+        .map(|(_, class)| class)
+        .or_else(|| parent.contains("kubepods").then_some(Qos::Guaranteed))
 }
 
 /// The id in a name that follows a runtime's scheme.
@@ -302,6 +327,47 @@ mod tests {
             (String::new(), None),
         ] {
             assert_eq!(runtime(&path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_class_of_service_is_told_by_the_groups_around_a_pod() {
+        let underscored = UID.replace('-', "_");
+        for (path, expected) in [
+            (
+                format!("/kubepods/besteffort/pod{UID}/{ID}"),
+                Some(Qos::BestEffort),
+            ),
+            (
+                format!("/kubepods/burstable/pod{UID}/{ID}"),
+                Some(Qos::Burstable),
+            ),
+            (format!("/kubepods/pod{UID}/{ID}"), Some(Qos::Guaranteed)),
+            (
+                format!(
+                    "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{underscored}.slice/cri-containerd-{ID}.scope"
+                ),
+                Some(Qos::BestEffort),
+            ),
+            (
+                format!(
+                    "/a/kubelet.slice/kubelet-kubepods-pod{underscored}.slice/crio-{ID}.scope/x"
+                ),
+                Some(Qos::Guaranteed),
+            ),
+            (
+                format!(
+                    "/system.slice/containerd.service/kubepods-burstable-pod{underscored}.slice:cri-containerd:{ID}"
+                ),
+                Some(Qos::Burstable),
+            ),
+            // The names of the groups around are someone's own (the kubelet's --cgroup-root).
+            (format!("/mine/pod{UID}/{ID}"), None),
+            (format!("pod{UID}/{ID}"), None),
+            (format!("/docker/{ID}"), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(qos(&path), expected, "{path}");
         }
     }
 

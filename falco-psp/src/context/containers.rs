@@ -9,6 +9,7 @@ use falco_psp_common::record::namespace;
 
 use super::bundle::{self, Bundle, Lookup};
 use super::cgroup::{self, ContainerRef};
+use super::engine;
 use super::host::HostNamespaces;
 use super::metadata::MetadataCounts;
 use super::mountinfo::{self, Mount};
@@ -218,6 +219,11 @@ impl Containers {
         container.runtime = container
             .runtime
             .or_else(|| cgroup::runtime(path.unwrap_or_default()));
+        if let Some(pod) = &mut container.pod {
+            pod.qos = path.and_then(cgroup::qos);
+        } else if let Some(kept) = engine::find(&container.id, container.runtime) {
+            kept.add_to(&mut container);
+        }
         // Which process started a namespace of process ids is told by its id in it.
         if process.virtual_pid == 1 && container.host_pid != Some(true) {
             container.start_ns = Some(processes::epoch_ns(process.start_ns));

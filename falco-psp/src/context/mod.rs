@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod cgroup;
 pub mod containers;
 pub mod cri;
+pub mod engine;
 pub mod host;
 pub mod metadata;
 pub mod mountinfo;

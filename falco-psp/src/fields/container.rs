@@ -6,7 +6,7 @@ use crate::container::Volume;
 use crate::event::SyscallEvent;
 
 /// The fields.
-pub(super) static FIELDS: [Field; 22] = [
+pub(super) static FIELDS: [Field; 23] = [
     Field::text(
         "container.id",
         "the container's id, its first 12 characters",
@@ -61,6 +61,15 @@ pub(super) static FIELDS: [Field; 22] = [
             let digest = image(event).digest;
             if let Some(digest) = digest.or(container.image_digest.as_deref()) {
                 give(digest.into());
+            }
+        },
+    ),
+    Field::text(
+        "container.image.id",
+        "the image's id: the digest of its configuration, with its algorithm",
+        |event, _, give| {
+            if let Some(id) = &event.container.image_id {
+                give(id.as_str().into());
             }
         },
     ),

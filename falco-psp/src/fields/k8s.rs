@@ -5,7 +5,7 @@ use crate::container::short_id;
 use crate::event::SyscallEvent;
 
 /// The fields.
-pub(super) static FIELDS: [Field; 10] = [
+pub(super) static FIELDS: [Field; 11] = [
     Field::text("k8s.ns.name", "the pod's namespace", |event, _, give| {
         if let Some(namespace) = pod(event).and_then(|pod| pod.namespace.as_deref()) {
             give(namespace.into());
@@ -62,6 +62,17 @@ pub(super) static FIELDS: [Field; 10] = [
             }
         },
     ),
+    Field::text(
+        "k8s.pod.qos",
+        "the pod's class of service, as the path of its control group tells: Guaranteed, \
+         Burstable or BestEffort",
+        |event, _, give| {
+            if let Some(qos) = pod(event).and_then(|pod| pod.qos) {
+                give(qos.name().into());
+            }
+        },
+    )
+    .ours(),
     Field::text(
         "k8s.owner.kind",
         "the kind of the workload that made the pod, where the pod's labels and name prove it: \

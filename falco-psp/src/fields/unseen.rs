@@ -31,7 +31,7 @@ pub(super) static FIELDS: &[Field] = unseen! {
         "proc.stdin.name" "proc.stdout.name" "proc.stderr.name"
         "thread.cgroups" "thread.cgroup" "thread.nametid"
         "user.name" "user.homedir" "user.shell" "user.loginname" "group.name"
-        "container.image.id" "container.healthcheck" "container.liveness_probe"
+        "container.healthcheck" "container.liveness_probe"
         "container.readiness_probe" "container.ip" "container.cni.json"
         "k8s.pod.id" "k8s.pod.cni.json" "k8s.ns.id" "k8s.ns.label"
         "k8s.deployment.name" "k8s.deployment.id" "k8s.rs.name" "k8s.rs.id" "k8s.rc.name"

@@ -42,6 +42,8 @@ pub struct SyscallMetrics {
     pub containers: usize,
     /// Bytes of the ring.
     pub ring_bytes: u64,
+    /// The most bytes that waited in it, if that can be told.
+    pub ring_fill: Option<u64>,
     /// What came of looking containers up.
     pub metadata: MetadataCounts,
 }
@@ -167,6 +169,16 @@ impl SyscallMetrics {
                 "Size of the ring between kernel and agent.",
             )
             .sample(&[], self.ring_bytes);
+        if let Some(fill) = self.ring_fill {
+            exposition
+                .family(
+                    "falco_psp_ring_high_water_bytes",
+                    Kind::Gauge,
+                    "The most bytes that waited in the ring when a record was put in, since the \
+                     hooks were attached.",
+                )
+                .sample(&[], fill);
+        }
         lookups(&self.metadata, exposition);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum Step {
     /// The audit webhook listens.
     Webhook,
-    /// The audit log is open.
+    /// The audit log is read.
     AuditLog,
     /// The hooks are attached.
     Hooks,
@@ -23,7 +23,7 @@ impl Step {
     fn reason(self) -> &'static str {
         match self {
             Self::Webhook => "the audit webhook does not listen yet",
-            Self::AuditLog => "the audit log is not open yet",
+            Self::AuditLog => "the audit log is not read",
             Self::Hooks => "the hooks are not attached yet",
             Self::FirstScan => "the containers that ran before are not judged yet",
             Self::Running => "falco-psp is ending",

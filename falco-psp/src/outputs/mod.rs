@@ -37,6 +37,9 @@ pub use target::{Target, TargetError, Url};
 /// How long a source that can wait waits for an output that takes nothing at all.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long an output may take to give up what it has not delivered.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// Where alerts are to go, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -232,6 +235,14 @@ impl Outputs {
             .collect()
     }
 
+    /// Waits until every output has room for many alerts, or delivers nothing: for a source that can
+    /// hold back its next batch, beside others that cannot wait.
+    pub async fn calm(&self) {
+        for output in &*self.outputs {
+            output.queue.calm().await;
+        }
+    }
+
     /// Has files opened anew, after something else has renamed them.
     pub fn reopen(&self) {
         self.outputs.iter().for_each(|output| output.queue.reopen());
@@ -321,5 +332,40 @@ impl Workers {
             written = written.and(ended);
         }
         (self.outputs.counts(), written)
+    }
+
+    /// The same, but gives up what is not delivered when `impatient` ends: what a spool keeps waits
+    /// for the next run, the rest counts as dropped.
+    ///
+    /// # Errors
+    /// Standard output could not be written.
+    pub async fn finish_unless(
+        self,
+        impatient: impl Future<Output = ()>,
+    ) -> (Vec<OutputCounts>, io::Result<()>) {
+        let outputs = self.outputs.clone();
+        let gone = || {
+            (
+                outputs.counts(),
+                Err(io::Error::other("the thread is gone")),
+            )
+        };
+        let mut finishing = tokio::task::spawn_blocking(move || self.finish());
+        tokio::select! {
+            finished = &mut finishing => return finished.unwrap_or_else(|_| gone()),
+            () = impatient => {}
+        }
+        let all = outputs.outputs.iter();
+        all.clone().for_each(|output| output.queue.hurry());
+        match tokio::time::timeout(HURRY, finishing).await {
+            Ok(finished) => finished.unwrap_or_else(|_| gone()),
+            // One of them is in the middle of a write that nobody reads: it ends with the process.
+            Err(_) => {
+                for output in all {
+                    output.counters.dropped(output.queue.abandon());
+                }
+                (outputs.counts(), Ok(()))
+            }
+        }
     }
 }

@@ -12,6 +12,9 @@ const MAX_LINES: usize = 16_384;
 /// Bytes that may wait, as alerts about audit events can be long.
 const MAX_BYTES: usize = 64 << 20;
 
+/// How often a source that holds back looks again.
+const CALM_TICK: Duration = Duration::from_millis(100);
+
 /// Alerts on their way to one output.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -22,6 +25,8 @@ pub(super) struct Queue {
     came_async: Notify,
     /// Something was taken out.
     room: Condvar,
+    /// The same, for a source that is a task.
+    room_async: Notify,
     /// How long a source waits for an output that takes nothing; `None`: until it does.
     patience: Option<Duration>,
 }
@@ -32,6 +37,8 @@ struct State {
     bytes: usize,
     reopen: bool,
     closed: Option<Instant>,
+    /// Whoever runs this does not want to wait for the rest.
+    hurried: bool,
     /// Nobody takes anything out any more.
     abandoned: bool,
     /// A source has lost its patience, and nothing was taken out since.
@@ -56,6 +63,7 @@ impl Queue {
             came: Condvar::new(),
             came_async: Notify::new(),
             room: Condvar::new(),
+            room_async: Notify::new(),
             patience,
         }
     }
@@ -92,6 +100,27 @@ impl Queue {
             };
         }
         self.put(state, line)
+    }
+
+    /// Waits until less than half of the room is taken, so that a source can hold back before it
+    /// has to wait with [`Self::push_patiently`]; no longer than for an output that delivers.
+    pub(super) async fn calm(&self) {
+        let start = Instant::now();
+        loop {
+            let room = self.room_async.notified();
+            {
+                let mut state = self.state();
+                if !state.is_busy() || state.is_shut() || state.stuck {
+                    return;
+                }
+                if self.patience.is_some_and(|most| start.elapsed() > most) {
+                    state.stuck = true;
+                    return;
+                }
+            }
+            // The time-out also covers a notice that went to another waiter.
+            let _ = tokio::time::timeout(CALM_TICK, room).await;
+        }
     }
 
     fn put(&self, mut state: MutexGuard<'_, State>, line: Arc<str>) -> bool {
@@ -146,6 +175,7 @@ impl Queue {
         state.bytes -= line.len();
         state.stuck = false;
         self.room.notify_all();
+        self.room_async.notify_one();
         Some(line)
     }
 
@@ -159,11 +189,12 @@ impl Queue {
         state.closed.map(|_| Next::Closed)
     }
 
-    /// Waits for a while, less if the file is to be opened anew; whether it is.
+    /// Waits for a while, less if the file is to be opened anew or the end is near; whether the file
+    /// is.
     pub(super) fn pause(&self, time: Duration) -> bool {
         let start = Instant::now();
         let mut state = self.state();
-        while !state.reopen {
+        while !state.reopen && !state.hurried {
             let left = time.saturating_sub(start.elapsed());
             if left.is_zero() {
                 break;
@@ -191,9 +222,20 @@ impl Queue {
         self.room.notify_all();
     }
 
-    /// How long ago it was closed.
+    /// The worker gives up what it cannot deliver at once.
+    pub(super) fn hurry(&self) {
+        self.state().hurried = true;
+        self.close();
+    }
+
+    /// How long ago it was closed: for ever, for a worker that is to hurry.
     pub(super) fn closed_for(&self) -> Option<Duration> {
-        self.state().closed.map(|closed| closed.elapsed())
+        let state = self.state();
+        let closed = state.closed?;
+        Some(match state.hurried {
+            true => Duration::MAX,
+            false => closed.elapsed(),
+        })
     }
 
     /// The worker takes nothing more, and what waits is lost; how much that is.
@@ -215,6 +257,10 @@ impl Queue {
 impl State {
     fn is_shut(&self) -> bool {
         self.abandoned || self.closed.is_some()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.lines.len() >= MAX_LINES / 2 || self.bytes >= MAX_BYTES / 2
     }
 
     fn is_full(&self, more: usize) -> bool {
@@ -242,6 +288,37 @@ mod tests {
         assert!(!queue.push("one more".into()));
         assert_eq!(queue.next(), Next::Line("x".into()));
         assert!(queue.push("one more".into()));
+    }
+
+    #[tokio::test]
+    async fn a_source_that_holds_back_goes_on_when_half_is_delivered() {
+        let queue = Arc::new(Queue::new(None));
+        queue.calm().await;
+        fill(&queue);
+        let other = Arc::clone(&queue);
+        let mut calm = tokio::spawn(async move { other.calm().await });
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut calm).await;
+        assert!(early.is_err());
+        for _ in 0..=MAX_LINES / 2 {
+            queue.next();
+        }
+        calm.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_source_holds_back_only_for_an_output_that_delivers() {
+        let queue = Queue::new(Some(Duration::from_millis(50)));
+        fill(&queue);
+        queue.calm().await;
+        assert_eq!(queue.len(), MAX_LINES as u64);
+    }
+
+    #[test]
+    fn a_worker_that_is_to_hurry_finds_all_time_over() {
+        let queue = Queue::new(None);
+        queue.hurry();
+        assert_eq!(queue.closed_for(), Some(Duration::MAX));
+        assert!(!queue.pause(Duration::from_secs(3600)));
     }
 
     #[test]

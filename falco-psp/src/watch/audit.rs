@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::{WatchError, judged_by, system};
 use crate::audit::Auditor;
 use crate::cli::Watch;
+use crate::listen::{Readiness, Step};
 use crate::outputs::Outputs;
 use crate::own_rules::OwnRules;
 use crate::policies::Policies;
@@ -38,6 +39,7 @@ impl Audit {
         policies: &Arc<Policies>,
         own: &OwnRules,
         outputs: Outputs,
+        readiness: &Readiness,
     ) -> Result<Self, WatchError> {
         let (sender, batches) = mpsc::channel(QUEUE);
         let (stop, stopped) = watch_channel::channel(false);
@@ -86,16 +88,34 @@ impl Audit {
                 follow: options.follow,
                 ..LogOptions::new(path)
             })?;
-            audit.log = Some(tokio::spawn(log.serve(sender.clone(), until_stopped())));
+            let (serving, readiness) = (
+                log.serve(sender.clone(), until_stopped()),
+                readiness.clone(),
+            );
+            audit.log = Some(tokio::spawn(async move {
+                let ended = serving.await;
+                if let Err(why) = &ended {
+                    // The run may go on for days with its other sources.
+                    eprintln!("falco-psp: {why}");
+                    readiness.missing(Step::AuditLog);
+                }
+                ended
+            }));
         }
         audit.batches = audit.wanted.then_some(batches);
         Ok(audit)
     }
 
-    /// The next events; `None` when all sources have ended.
-    pub(super) async fn next(&mut self) -> Option<Batch> {
+    /// The next events; `None` when all sources have ended. Those wait, as nothing is lost by it,
+    /// until the outputs beside which something else tells alerts have room.
+    pub(super) async fn next(&mut self, beside: Option<&Outputs>) -> Option<Batch> {
         match &mut self.batches {
-            Some(batches) => batches.recv().await,
+            Some(batches) => {
+                if let Some(outputs) = beside {
+                    outputs.calm().await;
+                }
+                batches.recv().await
+            }
             None => pending().await,
         }
     }

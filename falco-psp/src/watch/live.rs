@@ -32,7 +32,7 @@ const FORGET_TICK: Duration = Duration::from_secs(5);
 
 /// The live source: the kernel side and what judges its records.
 pub(super) struct Live {
-    kernel: KernelSide,
+    pub(super) kernel: KernelSide,
     pub(super) agent: Agent,
     /// The policies', then the user's own.
     rules: Arc<RuleSet>,

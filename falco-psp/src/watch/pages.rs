@@ -94,6 +94,7 @@ impl Pages {
                 fates: live.agent.fates,
                 containers: live.agent.containers().count(),
                 ring_bytes: live.ring_bytes,
+                ring_fill: live.kernel.ring_fill(),
                 metadata: live.agent.metadata_counts(),
             }),
             audit: audit.wanted.then_some(AuditMetrics {

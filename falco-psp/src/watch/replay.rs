@@ -86,7 +86,7 @@ pub(super) fn replay(
         text += &replay.auditor.summary(None);
     }
     text += &replay.holes(&reader);
-    tell_end(workers, &text)?;
+    tell_end(workers.finish(), &text)?;
     Ok(Outcome {
         violated: found,
         finite: true,

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::messages::{
-    ContainerStatusResponse, Mount, MountPropagation, PodSandboxStatus, PodSandboxStatusResponse,
+    ContainerStatus, ContainerStatusResponse, Mount, MountPropagation, PodSandboxStatus,
+    PodSandboxStatusResponse,
 };
 use crate::container::{BindMount, Container, Gap, Owner, Pod};
 use crate::context::bundle::{self, Bundle};
@@ -27,6 +28,7 @@ pub struct RuntimeFacts {
     name: Option<String>,
     image: Option<String>,
     image_digest: Option<String>,
+    image_id: Option<String>,
     privileged: Option<bool>,
     start_ns: Option<u64>,
     mounts: Option<Vec<BindMount>>,
@@ -100,6 +102,7 @@ impl RuntimeFacts {
         let bundle = runtime_spec.and_then(|spec| bundle::parse(spec.get().as_bytes()));
         let privileged = ordered.or(privileged);
         let status = response.status?;
+        let image_id = image_id(&status);
         let label = |key: &str| status.labels.get(key).cloned().and_then(some);
         let metadata = status.metadata.and_then(|metadata| some(metadata.name));
         let mut pod = sandbox.map(pod_of).unwrap_or_default();
@@ -111,7 +114,7 @@ impl RuntimeFacts {
             is_sandbox: false,
             name: label(CONTAINER_NAME).or(metadata),
             image: status.image.and_then(|image| some(image.image)),
-            // A bare `sha256:...` is the image's id: the digest of its configuration.
+            image_id,
             image_digest: status
                 .image_ref
                 .split_once('@')
@@ -179,6 +182,7 @@ impl RuntimeFacts {
         // An image that is named by its id says less than a name.
         fill(&mut container.image, &self.image);
         fill(&mut container.image_digest, &self.image_digest);
+        fill(&mut container.image_id, &self.image_id);
         fill(&mut container.start_ns, &self.start_ns);
         fill(&mut container.labels, &self.labels);
         if self.mounts.is_some() {
@@ -191,6 +195,18 @@ impl RuntimeFacts {
     }
 }
 
+/// The image's id. A reference that is a bare `sha256:...` is one: the digest of the image's
+/// configuration. CRI-O leaves the algorithm out of ids.
+fn image_id(status: &ContainerStatus) -> Option<String> {
+    let is_bare = status.image_ref.starts_with("sha256:");
+    let id = some(status.image_id.clone()).or_else(|| is_bare.then(|| status.image_ref.clone()))?;
+    let is_digits = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some(match is_digits {
+        true => format!("sha256:{id}"),
+        false => id,
+    })
+}
+
 /// The first, with what it lacks from the second.
 fn merged(mut pod: Pod, more: &Pod) -> Pod {
     let Pod {
@@ -201,6 +217,7 @@ fn merged(mut pod: Pod, more: &Pod) -> Pod {
         labels,
         sandbox_id,
         owner,
+        qos,
     } = more;
     fill(&mut pod.uid, uid);
     fill(&mut pod.name, name);
@@ -209,6 +226,7 @@ fn merged(mut pod: Pod, more: &Pod) -> Pod {
     fill(&mut pod.labels, labels);
     fill(&mut pod.sandbox_id, sandbox_id);
     fill(&mut pod.owner, owner);
+    fill(&mut pod.qos, qos);
     pod
 }
 
@@ -234,6 +252,7 @@ fn pod_of(response: PodSandboxStatusResponse) -> Pod {
         labels: Some(pod_labels(labels)),
         sandbox_id: some(id),
         owner: None,
+        qos: None,
     }
 }
 
@@ -289,6 +308,7 @@ mod tests {
                     image: "docker.io/library/nginx:1.25".into(),
                 }),
                 image_ref: format!("docker.io/library/nginx@{DIGEST}"),
+                image_id: "c0ffee".repeat(11)[..64].into(),
                 labels: map(&[
                     (POD_NAME, "web-5d69f7c8b-x2x9k"),
                     (POD_NAMESPACE, "shop"),
@@ -346,6 +366,8 @@ mod tests {
             Some("docker.io/library/nginx:1.25")
         );
         assert_eq!(container.image_digest.as_deref(), Some(DIGEST));
+        let image_id = format!("sha256:{}", &"c0ffee".repeat(11)[..64]);
+        assert_eq!(container.image_id, Some(image_id));
         assert_eq!(container.privileged, Some(false));
         assert_eq!(container.root_read_only, Some(true));
         assert_eq!(container.start_ns, Some(7));

@@ -51,6 +51,9 @@ pub(super) struct ContainerStatus {
     /// What is mounted into it from the host.
     #[prost(message, repeated, tag = "14")]
     pub mounts: Vec<Mount>,
+    /// The image's id; empty from runtimes older than version 1.29 of the interface.
+    #[prost(string, tag = "17")]
+    pub image_id: String,
 }
 
 /// What a container's name is made of.

@@ -161,6 +161,7 @@ pub struct KernelSide {
     /// The ledger.
     pub ledger: PerCpuArray<MapData, u64>,
     postures: PerCpuHashMap<MapData, u64, u64>,
+    ring_fill: PerCpuArray<MapData, u64>,
     /// The hooks in use.
     pub hooks: Vec<Hook>,
     /// Members that this kernel lacks, with what cannot be told without them.
@@ -248,6 +249,7 @@ impl KernelSide {
             }),
             ledger: take(&mut ebpf, "LEDGER")?,
             postures: take(&mut ebpf, "POSTURES")?,
+            ring_fill: take(&mut ebpf, "RING_FILL")?,
             ebpf: Some(ebpf),
             hooks,
             missing,
@@ -277,6 +279,13 @@ impl KernelSide {
         entries
             .map(|(posture, counts)| (posture, counts.iter().sum()))
             .filter(|(_, times)| *times > 0)
+    }
+
+    /// The most bytes that waited in the ring when a record was put in; `None` if the map cannot be
+    /// read.
+    pub fn ring_fill(&self) -> Option<u64> {
+        let fills = self.ring_fill.get(&0, 0).ok()?;
+        fills.iter().copied().max()
     }
 
     /// Detaches all programs: nothing more comes into the ring.

@@ -2,6 +2,7 @@
 //! end or the run is told to stop.
 
 mod audit;
+mod ending;
 mod live;
 mod pages;
 mod replay;
@@ -28,6 +29,7 @@ use crate::sources::k8s_audit::file::LogError;
 use crate::sources::k8s_audit::webhook::WebhookError;
 use crate::sources::syscall::load::LoadError;
 use audit::Audit;
+use ending::Ending;
 use live::Live;
 use pages::Pages;
 
@@ -102,8 +104,7 @@ pub async fn watch(
     eprint!("{}", own.blind(&options.sources()));
     let mut pages = Pages::start(options, &policies, &own).await?;
     let mut hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for Ctrl-C"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
+    let mut ending = Ending::new()?;
     let settings = options.outputs.settings(alert_format(options));
     let (outputs, workers) = Outputs::start(&settings)?;
     let mut audit =
@@ -156,8 +157,7 @@ pub async fn watch(
                 finite = true;
                 break;
             }
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = ending.ordered() => break,
             _ = hangup.recv() => {
                 outputs.reopen();
                 reloader.order();
@@ -209,7 +209,7 @@ pub async fn watch(
                     pages.reloads.note_success();
                 }
             },
-            batch = audit.next(is_live.then_some(&outputs)) => match batch {
+            batch = audit.next(&outputs) => match batch {
                 Some(batch) => audit.auditor.take(&batch),
                 // All that was to be read is read.
                 None if !is_live => {
@@ -231,7 +231,7 @@ pub async fn watch(
     if let Some(live) = &mut live {
         live.stop();
     }
-    let failed = audit.stop().await;
+    let failed = audit.stop(&outputs, &mut ending).await;
     let Audit {
         auditor,
         stats,
@@ -251,14 +251,7 @@ pub async fn watch(
         text += &live.summary(&policies).text();
     }
     text += &of_pods.unwrap_or_default();
-    let impatient = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        eprintln!("told again to end: what is not delivered now is given up");
-    };
-    tell_end(workers.finish_unless(impatient).await, &text)?;
+    tell_end(workers.finish_unless(ending.hurried()).await, &text)?;
     pages.stop().await;
     if let Some(recording) = recording {
         eprintln!("{}", recording.finish()?);

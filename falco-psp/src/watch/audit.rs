@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::JoinHandle;
 
+use super::ending::Ending;
 use super::{WatchError, judged_by, system};
 use crate::audit::Auditor;
 use crate::cli::Watch;
@@ -88,6 +89,7 @@ impl Audit {
                 follow: options.follow,
                 ..LogOptions::new(path)
             })?;
+            let is_alone = options.sources().len() == 1 && options.audit_listen.is_none();
             let (serving, readiness) = (
                 log.serve(sender.clone(), until_stopped()),
                 readiness.clone(),
@@ -95,9 +97,11 @@ impl Audit {
             audit.log = Some(tokio::spawn(async move {
                 let ended = serving.await;
                 if let Err(why) = &ended {
-                    // The run may go on for days with its other sources.
-                    eprintln!("falco-psp: {why}");
                     readiness.missing(Step::AuditLog);
+                    // With other sources the run may go on for days before it ends with this.
+                    if !is_alone {
+                        eprintln!("{why}");
+                    }
                 }
                 ended
             }));
@@ -106,14 +110,13 @@ impl Audit {
         Ok(audit)
     }
 
-    /// The next events; `None` when all sources have ended. Those wait, as nothing is lost by it,
-    /// until the outputs beside which something else tells alerts have room.
-    pub(super) async fn next(&mut self, beside: Option<&Outputs>) -> Option<Batch> {
+    /// The next events; `None` when all sources have ended. They wait, as nothing is lost by it,
+    /// until the outputs have room for many alerts: other sources cannot wait, nor does whoever
+    /// wants to end the run.
+    pub(super) async fn next(&mut self, outputs: &Outputs) -> Option<Batch> {
         match &mut self.batches {
             Some(batches) => {
-                if let Some(outputs) = beside {
-                    outputs.calm().await;
-                }
+                outputs.calm().await;
                 batches.recv().await
             }
             None => pending().await,
@@ -121,12 +124,30 @@ impl Audit {
     }
 
     /// Ends the sources, and judges what they have acknowledged.
-    pub(super) async fn stop(&mut self) -> Result<(), WatchError> {
+    pub(super) async fn stop(
+        &mut self,
+        outputs: &Outputs,
+        ending: &mut Ending,
+    ) -> Result<(), WatchError> {
         // Fails only if no source is left.
         let _ = self.stop.send(true);
         if let Some(mut batches) = self.batches.take() {
-            while let Some(batch) = batches.recv().await {
-                self.auditor.take(&batch);
+            loop {
+                let next = async {
+                    outputs.calm().await;
+                    batches.recv().await
+                };
+                tokio::select! {
+                    biased;
+                    batch = next => match batch {
+                        Some(batch) => self.auditor.take(&batch),
+                        None => break,
+                    },
+                    () = ending.hurried() => {
+                        eprintln!("audit events that were received last are not judged");
+                        break;
+                    }
+                }
             }
         }
         match self.log.take() {

@@ -1,10 +1,14 @@
 //! Receivers that are down, slow, broken or gone.
 
 use std::fs::{self, OpenOptions};
+use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::receiver::{Receiver, Reply};
-use crate::run::{Workplace, bytes_in, stderr, until};
+use crate::run::{Running, Workplace, bytes_in, stderr, until};
 
 const ALERTS: usize = 10_000;
 
@@ -42,7 +46,7 @@ fn what_comes_while_the_receiver_is_down_arrives_afterwards_in_order() {
     until("all alerts are told", || {
         workplace.lines("all.log").len() == ALERTS
     });
-    std::thread::sleep(Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(2));
     receiver.up();
     until("all have arrived", || receiver.count() >= ALERTS + 3);
     let told = running.end();
@@ -132,7 +136,7 @@ fn what_a_killed_process_leaves_is_delivered_by_the_next_and_what_was_under_way_
     });
     until("it waits for an answer", || receiver.count() == 101);
     // The queue is moved to the spool at once, and that is what outlives it.
-    std::thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(1));
     running.kill();
     workplace.keep_first();
     let told = stderr(&workplace.run(&options));
@@ -191,6 +195,46 @@ fn a_receiver_that_accepts_and_says_nothing_is_given_up_in_time() {
     assert!(told.contains("works again"), "{told}");
     assert_eq!(once(&receiver), names(5));
     assert_eq!(receiver.count(), 7);
+}
+
+#[test]
+fn the_second_signal_ends_what_the_first_lets_be_delivered() {
+    let workplace = Workplace::new(3);
+    let receiver = Receiver::start(|_| Reply::Silence);
+    let run = workplace.follow(&format!(
+        "--output {} --output file:all.log",
+        receiver.url()
+    ));
+    until("all alerts are told", || {
+        workplace.lines("all.log").len() == 3 && receiver.count() == 1
+    });
+    run.signal(Signal::TERM);
+    // Both signals are one while the first has not been seen.
+    thread::sleep(Duration::from_millis(300));
+    let told = run.end();
+    assert!(told.contains("told again to end"), "{told}");
+    assert!(told.contains("delivered 0, retried 0, lost 3"), "{told}");
+    assert!(told.contains("3 audit events"), "{told}");
+}
+
+#[test]
+fn a_reader_that_does_not_read_holds_up_no_end() {
+    let workplace = Workplace::new(40_000);
+    let mut command = workplace.command("--follow");
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut run = Running::of(child.unwrap());
+    // Longer than the pipe takes to be full.
+    thread::sleep(Duration::from_millis(1500));
+    run.signal(Signal::INT);
+    thread::sleep(Duration::from_millis(300));
+    let stdout = run.take_stdout();
+    let told = run.end();
+    drop(stdout);
+    assert!(told.contains("told again to end"), "{told}");
+    assert!(told.contains(", lost "), "{told}");
 }
 
 #[test]

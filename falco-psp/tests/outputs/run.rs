@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -93,6 +93,15 @@ impl Workplace {
 pub(crate) struct Running(Option<Child>);
 
 impl Running {
+    pub(crate) fn of(child: Child) -> Self {
+        Self(Some(child))
+    }
+
+    /// What it writes alerts to, unread.
+    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.0.as_mut().unwrap().stdout.take()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let id = self.0.as_ref().unwrap().id();
         kill_process(Pid::from_raw(id.cast_signed()).unwrap(), signal).unwrap();

@@ -1,10 +1,61 @@
 //! Reads of kernel memory through the offset table.
+//!
+//! Where the verifier knows an object's type, its members are read by plain loads, which it checks
+//! against the kernel's types: they cost a twentieth of a helper's call. A load from memory that is
+//! gone gives 0 (`BPF_PROBE_MEM` in `kernel/bpf/verifier.c`).
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use core::num::NonZeroU64;
+
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_current_task_btf};
 use falco_psp_common::offsets::ABSENT;
 
 /// An address in the kernel.
 pub(crate) type Address = u64;
+
+/// A kernel object whose type the verifier knows: it was reached from the current task or a hook's
+/// argument by nothing but [`Object::follow`].
+#[derive(Clone, Copy)]
+pub(crate) struct Object(NonZeroU64);
+
+/// What a member can be read as: the verifier takes no load that reaches over a member's end.
+pub(crate) trait Member: Copy {}
+
+impl Member for u32 {}
+impl Member for u64 {}
+
+impl Object {
+    /// The current task.
+    #[inline(always)]
+    pub(crate) fn current_task() -> Option<Self> {
+        // SAFETY: the helper has no requirements.
+        let task = unsafe { bpf_get_current_task_btf() };
+        NonZeroU64::new(task as Address).map(Self)
+    }
+
+    /// The member at `offset`; `None` if this kernel has no such member.
+    #[inline(always)]
+    pub(crate) fn load<T: Member>(self, offset: u32) -> Option<T> {
+        if offset == ABSENT {
+            return None;
+        }
+        let at = self.0.get().wrapping_add(u64::from(offset)) as *const T;
+        // SAFETY: the verifier refuses the program if this is no load from a member of the
+        // object's type, and has the load give 0 if the memory is gone.
+        Some(unsafe { core::ptr::read_volatile(at) })
+    }
+
+    /// The object that the member at `offset` points to; `None` also if it is null.
+    #[inline(always)]
+    pub(crate) fn follow(self, offset: u32) -> Option<Self> {
+        NonZeroU64::new(self.load::<u64>(offset)?).map(Self)
+    }
+
+    /// Where it is, for what only a helper can read.
+    #[inline(always)]
+    pub(crate) fn address(self) -> Address {
+        self.0.get()
+    }
+}
 
 /// The `T` at `offset` bytes from `base`; `None` if this kernel has no such member, `base` is null
 /// or the memory cannot be read.

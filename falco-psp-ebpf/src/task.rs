@@ -1,12 +1,12 @@
 //! The state of the current task, read through the offset table.
 
-use aya_ebpf::helpers::{bpf_get_current_comm, generated::bpf_get_current_task};
+use aya_ebpf::helpers::bpf_get_current_comm;
 use falco_psp_common::record::{Fixed, MAX_CGROUP_LEVELS, MAX_CGROUP_NAME, flags, namespace, tail};
 
 use crate::{
     maps::{UNMOUNTED, Unmounted},
     offset,
-    read::{Address, follow, read},
+    read::{Address, Object, follow, read},
     scratch::{Memory, Tails},
 };
 
@@ -15,9 +15,9 @@ const MAX_ANCESTORS: usize = 8;
 
 /// The current task, with what every decision needs.
 pub(crate) struct Task {
-    address: Address,
-    nsproxy: Address,
-    pid: Address,
+    object: Object,
+    nsproxy: Object,
+    pid: Object,
     pid_ns_level: u32,
     pub(crate) mnt_ns: u32,
 }
@@ -27,17 +27,16 @@ impl Task {
     /// cannot be read.
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
-        // SAFETY: the helper has no requirements.
-        let address = unsafe { bpf_get_current_task() };
-        let nsproxy = follow(address, offset!(task_nsproxy))?;
-        let mnt_ns = follow(nsproxy, offset!(nsproxy_mnt_ns))?;
-        let pid = follow(address, offset!(task_thread_pid))?;
+        let object = Object::current_task()?;
+        let nsproxy = object.follow(offset!(task_nsproxy))?;
+        let mnt_ns = nsproxy.follow(offset!(nsproxy_mnt_ns))?;
+        let pid = object.follow(offset!(task_thread_pid))?;
         Some(Self {
-            address,
+            object,
             nsproxy,
             pid,
-            pid_ns_level: read(pid, offset!(pid_level))?,
-            mnt_ns: read(mnt_ns, offset!(mnt_ns_inum))?,
+            pid_ns_level: pid.load(offset!(pid_level))?,
+            mnt_ns: mnt_ns.load(offset!(mnt_ns_inum))?,
         })
     }
 
@@ -51,49 +50,64 @@ impl Task {
     /// could not be read.
     #[inline(always)]
     pub(crate) fn fill(&self, fixed: &mut Fixed) -> Option<()> {
-        let task = self.address;
-        let leader = follow(task, offset!(task_group_leader))?;
-        fixed.start_ns = read(leader, offset!(task_start_boottime))?;
-        fixed.pid = read(task, offset!(task_tgid))?;
-        fixed.tid = read(task, offset!(task_pid))?;
-        let parent = follow(task, offset!(task_real_parent))?;
-        fixed.parent_pid = read(parent, offset!(task_tgid))?;
+        let task = self.object;
+        let leader = task.follow(offset!(task_group_leader))?;
+        fixed.start_ns = leader.load(offset!(task_start_boottime))?;
+        fixed.pid = task.load(offset!(task_tgid))?;
+        fixed.tid = task.load(offset!(task_pid))?;
+        let parent = task.follow(offset!(task_real_parent))?;
+        fixed.parent_pid = parent.load(offset!(task_tgid))?;
         fixed.comm = bpf_get_current_comm().ok()?;
         fixed.flags = 0;
 
-        let cred = follow(task, offset!(task_real_cred))?;
-        fixed.ids = read(cred, offset!(cred_uid))?;
-        fixed.capabilities = read(cred, offset!(cred_cap_inheritable))?;
+        let cred = task.follow(offset!(task_real_cred))?;
+        let (mut at, each) = (offset!(cred_uid), size_of::<u32>() as u32);
+        for id in &mut fixed.ids {
+            *id = cred.load(at)?;
+            at += each;
+        }
+        let mut at = offset!(cred_cap_inheritable);
+        for set in &mut fixed.capabilities {
+            // Two halves: until Linux 6.3 a set was an array of two.
+            let low: u32 = cred.load(at)?;
+            let high: u32 = cred.load(at + each)?;
+            *set = u64::from(high) << 32 | u64::from(low);
+            at += 2 * each;
+        }
         self.fill_namespaces(fixed, cred)?;
 
-        fixed.seccomp_mode = read(task, offset!(task_seccomp_mode)).unwrap_or(0);
-        match read::<u64>(task, offset!(task_atomic_flags)) {
+        fixed.seccomp_mode = task.load(offset!(task_seccomp_mode)).unwrap_or(0);
+        match task.load::<u64>(offset!(task_atomic_flags)) {
             Some(bits) if bits & 1 != 0 => fixed.flags |= flags::NO_NEW_PRIVS,
             Some(_) => {}
             None => fixed.flags |= flags::NO_NEW_PRIVS_UNKNOWN,
         }
         fixed.program_mnt_ns = self.program_mnt_ns();
-        fixed.parent_mnt_ns = follow(parent, offset!(task_nsproxy))
-            .and_then(|nsproxy| follow(nsproxy, offset!(nsproxy_mnt_ns)))
-            .and_then(|mnt_ns| read(mnt_ns, offset!(mnt_ns_inum)))
+        fixed.parent_mnt_ns = parent
+            .follow(offset!(task_nsproxy))
+            .and_then(|nsproxy| nsproxy.follow(offset!(nsproxy_mnt_ns)))
+            .and_then(|mnt_ns| mnt_ns.load(offset!(mnt_ns_inum)))
             .unwrap_or(0);
         fixed.cgroup_id = self
             .cgroup()
-            .and_then(|node| read(node, offset!(kernfs_id)))
+            .and_then(|node| node.load(offset!(kernfs_id)))
             .unwrap_or(0);
         Some(())
     }
 
     #[inline(always)]
-    fn fill_namespaces(&self, fixed: &mut Fixed, cred: Address) -> Option<()> {
+    fn fill_namespaces(&self, fixed: &mut Fixed, cred: Object) -> Option<()> {
         let of = |pointer: u32, inum: u32| {
-            follow(self.nsproxy, pointer)
-                .and_then(|ns| read::<u32>(ns, inum))
+            self.nsproxy
+                .follow(pointer)
+                .and_then(|ns| ns.load::<u32>(inum))
                 .unwrap_or(0)
         };
+        // Which of the array's members it is only the task tells: no load by type.
         let level = u64::from(self.pid_ns_level & 31);
-        let upid =
-            self.pid + u64::from(offset!(pid_numbers)) + level * u64::from(offset!(upid_size));
+        let upid = self.pid.address()
+            + u64::from(offset!(pid_numbers))
+            + level * u64::from(offset!(upid_size));
         fixed.virtual_pid = read(upid, offset!(upid_nr))?;
         let pid_ns = follow(upid, offset!(upid_ns))?;
         fixed.namespaces[namespace::MNT] = self.mnt_ns;
@@ -103,16 +117,17 @@ impl Task {
         fixed.namespaces[namespace::UTS] = of(offset!(nsproxy_uts_ns), offset!(uts_ns_inum));
         fixed.namespaces[namespace::CGROUP] =
             of(offset!(nsproxy_cgroup_ns), offset!(cgroup_ns_inum));
-        fixed.namespaces[namespace::USER] = follow(cred, offset!(cred_user_ns))
-            .and_then(|ns| read(ns, offset!(user_ns_inum)))
+        fixed.namespaces[namespace::USER] = cred
+            .follow(offset!(cred_user_ns))
+            .and_then(|ns| ns.load(offset!(user_ns_inum)))
             .unwrap_or(0);
         Some(())
     }
 
     /// The memory description of the task.
     #[inline(always)]
-    pub(crate) fn memory(&self) -> Option<Address> {
-        follow(self.address, offset!(task_mm))
+    pub(crate) fn memory(&self) -> Option<Object> {
+        self.object.follow(offset!(task_mm))
     }
 
     /// The mount namespace of the mount that the running program was opened on; 0 if no mount of
@@ -120,10 +135,13 @@ impl Task {
     #[inline(always)]
     fn program_mnt_ns(&self) -> u32 {
         self.memory()
-            .and_then(|mm| follow(mm, offset!(mm_exe_file)))
-            .and_then(|file| follow(file, offset!(file_mnt)))
+            .and_then(|mm| mm.follow(offset!(mm_exe_file)))
+            .and_then(|file| file.follow(offset!(file_mnt)))
             .and_then(|vfsmount| {
-                let mount = vfsmount.wrapping_sub(u64::from(offset!(mount_mnt)));
+                // Backwards from a member to what it lies in: no load by type.
+                let mount = vfsmount
+                    .address()
+                    .wrapping_sub(u64::from(offset!(mount_mnt)));
                 follow(mount, offset!(mount_mnt_ns))
             })
             .and_then(|ns| read(ns, offset!(mnt_ns_inum)))
@@ -133,18 +151,19 @@ impl Task {
     /// The node of the task's control group: that of the unified hierarchy, or of the `pids`
     /// controller where the task is in the unified hierarchy's root.
     #[inline(always)]
-    fn cgroup(&self) -> Option<Address> {
-        let set = follow(self.address, offset!(task_cgroups))?;
-        let unified = follow(set, offset!(css_set_dfl_cgrp))
-            .and_then(|cgroup| follow(cgroup, offset!(cgroup_kn)));
+    fn cgroup(&self) -> Option<Object> {
+        let set = self.object.follow(offset!(task_cgroups))?;
+        let unified = set
+            .follow(offset!(css_set_dfl_cgrp))
+            .and_then(|cgroup| cgroup.follow(offset!(cgroup_kn)));
         if let Some(node) = unified
-            && follow(node, offset!(kernfs_parent)).is_some()
+            && node.follow(offset!(kernfs_parent)).is_some()
         {
             return Some(node);
         }
-        follow(set, offset!(css_set_pids))
-            .and_then(|css| follow(css, offset!(css_cgroup)))
-            .and_then(|cgroup| follow(cgroup, offset!(cgroup_kn)))
+        set.follow(offset!(css_set_pids))
+            .and_then(|css| css.follow(offset!(css_cgroup)))
+            .and_then(|cgroup| cgroup.follow(offset!(cgroup_kn)))
             .or(unified)
     }
 
@@ -154,12 +173,12 @@ impl Task {
         let mut node = self.cgroup();
         for _ in 0..MAX_CGROUP_LEVELS {
             let Some(current) = node else { return };
-            node = follow(current, offset!(kernfs_parent));
+            node = current.follow(offset!(kernfs_parent));
             if node.is_none() {
                 // The root of the hierarchy has no name.
                 return;
             }
-            if let Some(name) = follow(current, offset!(kernfs_name)) {
+            if let Some(name) = current.load(offset!(kernfs_name)) {
                 tails.string::<MAX_CGROUP_NAME>(tail::CGROUP, Memory::Kernel, name);
             }
         }
@@ -168,10 +187,10 @@ impl Task {
     /// Where the supplementary groups are, and how many.
     #[inline(always)]
     pub(crate) fn groups(&self) -> Option<(Address, u32)> {
-        let cred = follow(self.address, offset!(task_real_cred))?;
-        let info = follow(cred, offset!(cred_group_info))?;
-        let count = read(info, offset!(group_info_ngroups))?;
-        Some((info + u64::from(offset!(group_info_gid)), count))
+        let cred = self.object.follow(offset!(task_real_cred))?;
+        let info = cred.follow(offset!(cred_group_info))?;
+        let count = info.load(offset!(group_info_ngroups))?;
+        Some((info.address() + u64::from(offset!(group_info_gid)), count))
     }
 
     /// Remembers that this process executed here a program which no mount holds, so that its
@@ -190,22 +209,22 @@ impl Task {
     /// program which no mount holds; 0 if none is remembered.
     #[inline(always)]
     pub(crate) fn unmounted_program_mnt_ns(&self) -> u32 {
-        let mut task = self.address;
+        let mut task = self.object;
         for _ in 0..MAX_ANCESTORS {
-            let Some(leader) = follow(task, offset!(task_group_leader)) else {
+            let Some(leader) = task.follow(offset!(task_group_leader)) else {
                 return 0;
             };
-            let Some(pid) = read::<u32>(leader, offset!(task_tgid)) else {
+            let Some(pid) = leader.load::<u32>(offset!(task_tgid)) else {
                 return 0;
             };
             if let Some(unmounted) = UNMOUNTED.get_ptr(&pid) {
                 // SAFETY: a map value, aligned, that lives as long as the program runs.
                 let unmounted = unsafe { *unmounted };
-                if read(leader, offset!(task_start_boottime)) == Some(unmounted.start_ns) {
+                if leader.load(offset!(task_start_boottime)) == Some(unmounted.start_ns) {
                     return unmounted.mnt_ns as u32;
                 }
             }
-            match follow(task, offset!(task_real_parent)) {
+            match task.follow(offset!(task_real_parent)) {
                 Some(parent) => task = parent,
                 None => return 0,
             }

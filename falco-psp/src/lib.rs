@@ -21,6 +21,7 @@ pub mod explain;
 pub mod fields;
 mod http;
 pub mod listen;
+pub mod memory;
 pub mod observed;
 pub mod outputs;
 pub mod own_rules;

@@ -15,7 +15,7 @@ use falco_psp::own_rules::{OwnRules, OwnRulesError};
 use falco_psp::policies::{self, Limits, Policies, PolicyError};
 use falco_psp::recording::redact::Redactor;
 use falco_psp::recording::{RecordError, Recording};
-use falco_psp::{check, doctor, explain, privileges, validate, watch};
+use falco_psp::{check, doctor, explain, memory, privileges, validate, watch};
 use tracing::level_filters::LevelFilter;
 
 /// Violations were found.
@@ -182,6 +182,7 @@ fn watch(
     }
     log(options.verbose);
     privileges::keep_only(&privileges::needed(options)).context("cannot give up privileges")?;
+    memory::give_back();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -14,6 +14,8 @@ use crate::{command, workspace};
 pub(crate) enum Bench {
     /// Judging audit events: time part by part, and the whole program
     Audit,
+    /// What watching costs the pods and the node, beside other tools; needs root
+    Overhead,
     /// Evaluating rules: time an event, and what is allocated
     Rules,
     /// Memory over a day of short containers and ever new pods
@@ -24,6 +26,7 @@ pub(crate) enum Bench {
 pub(crate) fn bench(what: Bench) -> Result<()> {
     match what {
         Bench::Audit => audit::audit(),
+        Bench::Overhead => part("overhead"),
         Bench::Rules => part("rules"),
         Bench::Soak => part("soak"),
     }

@@ -111,8 +111,8 @@ fn secure_exec(binprm: Address) -> u16 {
 #[inline(always)]
 fn append_arguments(task: &Task, tails: &mut Tails<'_>) {
     let Some(mm) = task.memory() else { return };
-    let start = follow(mm, offset!(mm_arg_start));
-    let end = follow(mm, offset!(mm_arg_end));
+    let start = mm.load::<u64>(offset!(mm_arg_start));
+    let end = mm.load::<u64>(offset!(mm_arg_end));
     let (Some(start), Some(end)) = (start, end) else {
         return;
     };

@@ -217,6 +217,8 @@ impl KernelSide {
         .to_bytes();
         let table = calls::table(&wanted);
         let mut ebpf = EbpfLoader::new()
+            // Offsets are found above; reading the kernel's types once more would only cost.
+            .btf(None)
             .override_global("OFFSETS", &offsets[..], true)
             .override_global("SETTINGS", &settings[..], true)
             .override_global("CALLS", &table[..], true)

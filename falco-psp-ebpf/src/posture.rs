@@ -83,11 +83,13 @@ impl Posture {
         } else {
             count
         };
-        // SAFETY: the key has room for `MAX_GROUPS` ids; the helper checks the source.
-        let result = unsafe {
-            bpf_probe_read_kernel(key.groups.as_mut_ptr().cast(), 4 * read, gids as *const _)
-        };
-        self.comparable &= result == 0;
+        if read > 0 {
+            // SAFETY: the key has room for `MAX_GROUPS` ids; the helper checks the source.
+            let result = unsafe {
+                bpf_probe_read_kernel(key.groups.as_mut_ptr().cast(), 4 * read, gids as *const _)
+            };
+            self.comparable &= result == 0;
+        }
         self.add(u64::from(count));
         for word in key.groups {
             self.add(word);

@@ -1,6 +1,6 @@
 //! The state of the current task, read through the offset table.
 
-use aya_ebpf::helpers::bpf_get_current_comm;
+use aya_ebpf::helpers::{bpf_get_current_comm, generated::bpf_ktime_get_boot_ns};
 use falco_psp_common::record::{Fixed, MAX_CGROUP_LEVELS, MAX_CGROUP_NAME, flags, namespace, tail};
 
 use crate::{
@@ -46,17 +46,12 @@ impl Task {
         crate::filter::may_be_container(self.mnt_ns, self.pid_ns_level)
     }
 
-    /// Fills all of `fixed` that tells of the task's state. `None` if memory that every kernel has
-    /// could not be read.
+    /// Fills all of `fixed` that a posture may rest on. `None` if memory that every kernel has could
+    /// not be read.
     #[inline(always)]
     pub(crate) fn fill(&self, fixed: &mut Fixed) -> Option<()> {
         let task = self.object;
-        let leader = task.follow(offset!(task_group_leader))?;
-        fixed.start_ns = leader.load(offset!(task_start_boottime))?;
-        fixed.pid = task.load(offset!(task_tgid))?;
-        fixed.tid = task.load(offset!(task_pid))?;
         let parent = task.follow(offset!(task_real_parent))?;
-        fixed.parent_pid = parent.load(offset!(task_tgid))?;
         fixed.comm = bpf_get_current_comm().ok()?;
         fixed.flags = 0;
 
@@ -95,6 +90,31 @@ impl Task {
         Some(())
     }
 
+    /// Fills the rest: what tells one process from another, and when it is. Only what is sent needs
+    /// it.
+    #[inline(always)]
+    pub(crate) fn fill_rest(&self, fixed: &mut Fixed) -> Option<()> {
+        let task = self.object;
+        // SAFETY: the helper has no requirements.
+        fixed.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+        let leader = task.follow(offset!(task_group_leader))?;
+        fixed.start_ns = leader.load(offset!(task_start_boottime))?;
+        fixed.pid = task.load(offset!(task_tgid))?;
+        fixed.tid = task.load(offset!(task_pid))?;
+        let parent = task.follow(offset!(task_real_parent))?;
+        fixed.parent_pid = parent.load(offset!(task_tgid))?;
+        fixed.virtual_pid = read(self.innermost_upid(), offset!(upid_nr))?;
+        Some(())
+    }
+
+    /// The task's id in the innermost of its pid namespaces. Which of an array's members that is,
+    /// only the task tells: no load by type.
+    #[inline(always)]
+    fn innermost_upid(&self) -> Address {
+        let level = u64::from(self.pid_ns_level & 31);
+        self.pid.address() + u64::from(offset!(pid_numbers)) + level * u64::from(offset!(upid_size))
+    }
+
     #[inline(always)]
     fn fill_namespaces(&self, fixed: &mut Fixed, cred: Object) -> Option<()> {
         let of = |pointer: u32, inum: u32| {
@@ -103,13 +123,7 @@ impl Task {
                 .and_then(|ns| ns.load::<u32>(inum))
                 .unwrap_or(0)
         };
-        // Which of the array's members it is only the task tells: no load by type.
-        let level = u64::from(self.pid_ns_level & 31);
-        let upid = self.pid.address()
-            + u64::from(offset!(pid_numbers))
-            + level * u64::from(offset!(upid_size));
-        fixed.virtual_pid = read(upid, offset!(upid_nr))?;
-        let pid_ns = follow(upid, offset!(upid_ns))?;
+        let pid_ns = follow(self.innermost_upid(), offset!(upid_ns))?;
         fixed.namespaces[namespace::MNT] = self.mnt_ns;
         fixed.namespaces[namespace::PID] = read(pid_ns, offset!(pid_ns_inum))?;
         fixed.namespaces[namespace::NET] = of(offset!(nsproxy_net_ns), offset!(net_ns_inum));
@@ -196,13 +210,19 @@ impl Task {
     /// Remembers that this process executed here a program which no mount holds, so that its
     /// children, who run the same, are known by it.
     #[inline(always)]
-    pub(crate) fn remember_unmounted(&self, fixed: &Fixed) {
+    pub(crate) fn remember_unmounted(&self) {
+        let leader = self.object.follow(offset!(task_group_leader));
+        let start_ns = leader.and_then(|leader| leader.load(offset!(task_start_boottime)));
+        let pid = self.object.load::<u32>(offset!(task_tgid));
+        let (Some(start_ns), Some(pid)) = (start_ns, pid) else {
+            return;
+        };
         let unmounted = Unmounted {
-            start_ns: fixed.start_ns,
+            start_ns,
             mnt_ns: u64::from(self.mnt_ns),
         };
         // Failing costs the events of that process: they cannot be told from a runtime's work.
-        let _ = UNMOUNTED.insert(&fixed.pid, &unmounted, 0);
+        let _ = UNMOUNTED.insert(&pid, &unmounted, 0);
     }
 
     /// The mount namespace in which the process, or the nearest ancestor that did, executed a

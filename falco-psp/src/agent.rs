@@ -14,7 +14,7 @@ use serde_json::Map;
 
 use crate::container::Container;
 use crate::context::cgroup::ContainerRef;
-use crate::context::containers::{Containers, Sighting};
+use crate::context::containers::{Containers, MountChange, Sighting};
 use crate::context::host::HostNamespaces;
 use crate::context::processes::{self, Found, Origin, Programs, epoch_ns, now_ns};
 use crate::event::{Activity, Process, SyscallEvent};
@@ -211,7 +211,14 @@ impl Agent {
             return;
         };
         let changed = matches!(activity, Activity::Mount { result, .. } if result >= 0)
-            && self.containers.refresh_mounts(&container.id, fixed.pid);
+            && self.containers.refresh_mounts(
+                &container.id,
+                MountChange {
+                    pid: fixed.pid,
+                    mnt_ns: fixed.namespaces[namespace::MNT],
+                    time_ns: fixed.time_ns,
+                },
+            );
         if changed {
             self.judge(
                 &container.id,

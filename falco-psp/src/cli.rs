@@ -245,7 +245,7 @@ pub struct Watch {
     #[arg(long, value_name = "FILE", default_value = KERNEL_BTF)]
     pub btf: PathBuf,
     /// Size of the ring between kernel and agent in KiB; a power of two
-    #[arg(long, value_name = "KIB", default_value_t = 2048, value_parser = ring_size)]
+    #[arg(long, value_name = "KIB", default_value_t = 1024, value_parser = ring_size)]
     pub ring_size: u32,
     /// Take options that are not given here from this file: YAML, with their names as keys
     #[arg(long, value_name = "FILE")]

@@ -3,7 +3,7 @@
 /// Blocks of this size or larger are given back as soon as they are free, and smaller ones when so
 /// much is free at the end of the heap.
 #[cfg(target_env = "gnu")]
-const LARGE: libc::c_int = 1 << 20;
+const LARGE: libc::c_int = 256 << 10;
 
 /// Has the C library give back what the start and other peaks took.
 ///

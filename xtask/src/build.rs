@@ -11,17 +11,30 @@ use crate::{
     workspace,
 };
 
+/// How the agent is built.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Profile {
+    /// Fast to build.
+    Debug,
+    /// Fast to run.
+    Release,
+    /// As it is shipped: small, too.
+    Dist,
+}
+
 /// Builds everything and returns the agent's path.
-pub(crate) fn build(release: bool) -> Result<PathBuf> {
+pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
     setup::setup(For::Build)?;
     build_ebpf(false)?;
+    let (name, folder) = match profile {
+        Profile::Debug => ("dev", "debug"),
+        Profile::Release => ("release", "release"),
+        Profile::Dist => ("dist", "dist"),
+    };
     let mut cargo = Command::new("cargo");
     cargo.current_dir(workspace::root());
     cargo.args(["build", "--package", "falco-psp", "--bin", "falco-psp"]);
-    if release {
-        cargo.arg("--release");
-    }
+    cargo.args(["--profile", name]);
     command::run(&mut cargo)?;
-    let profile = if release { "release" } else { "debug" };
-    Ok(workspace::target_dir().join(profile).join("falco-psp"))
+    Ok(workspace::target_dir().join(folder).join("falco-psp"))
 }

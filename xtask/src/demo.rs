@@ -40,7 +40,7 @@ pub(crate) fn demo(agent: Option<PathBuf>) -> Result<ExitCode> {
         None => {
             setup::setup(For::Tests)?;
             // Without optimisations: the build is all that one waits for here.
-            build::build(false)?
+            build::build(build::Profile::Debug)?
         }
     };
     if workspace::is_root() {

@@ -100,7 +100,10 @@ fn run_task(task: Task) -> Result<ExitCode> {
             build_ebpf::build_ebpf(debug_log)?;
         }
         Task::Build { release } => {
-            build::build(release)?;
+            build::build(match release {
+                true => build::Profile::Release,
+                false => build::Profile::Debug,
+            })?;
         }
         Task::Run { arguments } => return run::run(&arguments),
         Task::Demo { agent } => return demo::demo(agent),

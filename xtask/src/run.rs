@@ -12,7 +12,7 @@ use crate::{build, command, interrupts::Interrupts, workspace};
 
 /// Runs the agent with these arguments; its exit code becomes ours.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
-    let agent = build::build(true)?;
+    let agent = build::build(build::Profile::Release)?;
     let mut command = as_root(&agent);
     command.args(arguments);
     // Ctrl-C is for the agent: it ends, and then we do.

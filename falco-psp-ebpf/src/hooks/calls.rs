@@ -1,9 +1,6 @@
 //! A system call that may change credentials or mounts returned.
 
-use aya_ebpf::{
-    helpers::generated::bpf_ktime_get_boot_ns, macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use falco_psp_common::{
     ledger::Fate,
     record::{Kind, MAX_GROUPS, call_class, flags, tail},
@@ -66,7 +63,7 @@ pub(crate) fn calls(context: BtfTracePointContext) -> i32 {
         "call {} returned {}: pid {} in mount namespace {}",
         call,
         result,
-        scratch.fixed.pid,
+        aya_ebpf::EbpfContext::tgid(&context),
         task.mnt_ns
     );
     0
@@ -83,8 +80,6 @@ fn class(call: u64) -> u8 {
 
 #[inline(always)]
 fn record(task: &Task, kind: Kind, registers: Address, scratch: &mut Scratch) -> Option<()> {
-    // SAFETY: the helper has no requirements.
-    scratch.fixed.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     scratch.fixed.kind = kind as u16;
     scratch.fixed.padding = [0; 5];
     task.fill(&mut scratch.fixed)?;
@@ -109,6 +104,7 @@ fn record(task: &Task, kind: Kind, registers: Address, scratch: &mut Scratch) ->
         emit::count(kind, Fate::Deduplicated);
         return Some(());
     }
+    task.fill_rest(&mut scratch.fixed)?;
     scratch.fixed.posture = posture;
 
     let mut tails = Tails::new(scratch);

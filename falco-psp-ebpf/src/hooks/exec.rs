@@ -1,9 +1,6 @@
 //! A program was executed.
 
-use aya_ebpf::{
-    helpers::generated::bpf_ktime_get_boot_ns, macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use falco_psp_common::{
     ledger::Fate,
     record::{Kind, MAX_ARGUMENTS, MAX_GROUPS, MAX_PATH, flags, tail},
@@ -48,7 +45,7 @@ pub(crate) fn exec(context: BtfTracePointContext) -> i32 {
     aya_log_ebpf::debug!(
         &context,
         "exec: pid {} in mount namespace {}, program from {}",
-        scratch.fixed.pid,
+        aya_ebpf::EbpfContext::tgid(&context),
         task.mnt_ns,
         scratch.fixed.program_mnt_ns
     );
@@ -57,8 +54,6 @@ pub(crate) fn exec(context: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn record(task: &Task, binprm: Address, scratch: &mut Scratch) -> Option<()> {
-    // SAFETY: the helper has no requirements.
-    scratch.fixed.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     scratch.fixed.kind = Kind::Exec as u16;
     scratch.fixed.call = 0;
     scratch.fixed.result = 0;
@@ -66,7 +61,7 @@ fn record(task: &Task, binprm: Address, scratch: &mut Scratch) -> Option<()> {
     task.fill(&mut scratch.fixed)?;
     scratch.fixed.flags |= secure_exec(binprm);
     if scratch.fixed.program_mnt_ns == 0 {
-        task.remember_unmounted(&scratch.fixed);
+        task.remember_unmounted();
         scratch.fixed.program_mnt_ns = task.mnt_ns;
     }
     let (gids, groups) = task.groups()?;
@@ -82,6 +77,7 @@ fn record(task: &Task, binprm: Address, scratch: &mut Scratch) -> Option<()> {
         emit::count(Kind::Exec, Fate::Deduplicated);
         return Some(());
     }
+    task.fill_rest(&mut scratch.fixed)?;
     scratch.fixed.posture = posture;
 
     let mut tails = Tails::new(scratch);

@@ -90,6 +90,7 @@ impl Watcher {
                 Some(child.context("cannot start execsnoop")?)
             }
             Self::Auditd => {
+                auditctl(&["-e", "1"])?;
                 for call in AUDITED {
                     audit("-a", call)?;
                 }
@@ -176,6 +177,7 @@ impl Drop for Running {
             for call in AUDITED {
                 let _ = audit("-d", call);
             }
+            let _ = auditctl(&["-e", "0"]);
         }
     }
 }
@@ -216,8 +218,11 @@ fn is_installed(program: &str, harmless: &str) -> bool {
 }
 
 fn audit(action: &str, call: &str) -> Result<()> {
-    let rule = [action, "always,exit", "-F", "arch=b64", "-S", call];
-    let output = Command::new("auditctl").args(rule).output();
+    auditctl(&[action, "always,exit", "-F", "arch=b64", "-S", call])
+}
+
+fn auditctl(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("auditctl").args(arguments).output();
     let output = output.context("cannot run auditctl")?;
     ensure!(
         output.status.success(),

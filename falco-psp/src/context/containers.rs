@@ -48,6 +48,19 @@ pub struct Tracked {
     cgroup: Option<(String, u64)>,
     /// The mount namespaces that programs of the workload were executed in.
     mount_namespaces: HashSet<u32>,
+    /// The mount namespace whose table was read last, and when, in nanoseconds since boot.
+    mounts_read: (u32, u64),
+}
+
+/// A change of a container's mounts.
+#[derive(Clone, Copy, Debug)]
+pub struct MountChange {
+    /// The process that made it.
+    pub pid: u32,
+    /// Its mount namespace.
+    pub mnt_ns: u32,
+    /// When, in nanoseconds since boot.
+    pub time_ns: u64,
 }
 
 impl Tracked {
@@ -250,6 +263,7 @@ impl Containers {
             user_ns: namespaces[namespace::USER],
             cgroup: cgroup.clone(),
             mount_namespaces: HashSet::new(),
+            mounts_read: (0, 0),
         };
         self.by_id.insert(found.id.clone(), tracked);
     }
@@ -305,15 +319,31 @@ impl Containers {
         }
     }
 
-    /// Reads the mount table again, as process `pid` sees it. True if the container's volumes are
-    /// others now.
-    pub fn refresh_mounts(&mut self, id: &str, pid: u32) -> bool {
+    /// Reads the mount table again, as a process sees it that has changed it. True if the
+    /// container's volumes are others now.
+    ///
+    /// One that was read after the change tells all of it: of many changes in a row one is read.
+    pub fn refresh_mounts(&mut self, id: &str, change: MountChange) -> bool {
+        let MountChange {
+            pid,
+            mnt_ns,
+            time_ns,
+        } = change;
+        let known = |tracked: &Tracked| {
+            let (namespace, read_ns) = tracked.mounts_read;
+            namespace == mnt_ns && read_ns > time_ns
+        };
+        if self.by_id.get(id).is_none_or(known) {
+            return false;
+        }
+        let read_ns = processes::since_boot_ns();
         let Some(facts) = self.mount_facts(pid) else {
             return false;
         };
         let Some(tracked) = self.by_id.get_mut(id) else {
             return false;
         };
+        tracked.mounts_read = (mnt_ns, read_ns);
         if tracked.container.volumes.as_ref() == Some(&facts.volumes) {
             return false;
         }

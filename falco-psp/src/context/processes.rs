@@ -158,11 +158,15 @@ pub fn cgroups() -> Vec<(u32, u64, String)> {
         .collect()
 }
 
+/// Nanoseconds since boot, now, by the clock of the kernel side's records.
+pub fn since_boot_ns() -> u64 {
+    clock_ns(ClockId::Boottime)
+}
+
 /// Nanoseconds since boot as nanoseconds since the epoch. Asked anew for each event, so that a
 /// clock that is set meanwhile does no lasting harm; both calls stay in user space (vDSO).
 pub fn epoch_ns(boot_ns: u64) -> u64 {
-    let boot_now = clock_ns(ClockId::Boottime);
-    now_ns().saturating_sub(boot_now.saturating_sub(boot_ns))
+    now_ns().saturating_sub(since_boot_ns().saturating_sub(boot_ns))
 }
 
 /// Nanoseconds since the epoch.

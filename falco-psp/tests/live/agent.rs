@@ -24,6 +24,18 @@ pub(crate) const RESTRICTED: &str =
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Waits until something is so; false if it never is.
+pub(crate) fn within_patience(is_so: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if is_so() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
 /// A running agent; dropped, it is killed.
 pub(crate) struct Agent {
     child: Child,
@@ -87,14 +99,12 @@ impl Agent {
 
     /// Waits until the alerts so far satisfy the condition; false if they never do.
     pub(crate) fn wait_for(&self, condition: impl Fn(&[Alert]) -> bool) -> bool {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if condition(&lock(&self.alerts)) {
-                return true;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        false
+        within_patience(|| condition(&lock(&self.alerts)))
+    }
+
+    /// Has it look at its files.
+    pub(crate) fn reload(&self) -> Result<()> {
+        self.signal(Signal::HUP)
     }
 
     /// What it has said on stderr so far.

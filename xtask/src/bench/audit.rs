@@ -21,8 +21,8 @@ const RUNS: usize = 5;
 
 /// Measures and prints.
 pub(crate) fn audit() -> Result<()> {
-    super::part("audit")?;
-    let agent = build::build(true)?;
+    super::part("audit", "bench")?;
+    let agent = build::build(build::Profile::Release)?;
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let log = folder.path().join("audit.log");
     let events = write_log(&log)?;

@@ -51,7 +51,7 @@ pub(crate) struct Request {
 pub(crate) fn image(request: Request) -> Result<()> {
     let agent = match request.agent {
         Some(agent) => agent,
-        None => build::build(true)?,
+        None => build::build(build::Profile::Dist)?,
     };
     let agent = stripped(&agent)?;
     let needed = libraries::find(&agent).context("cannot tell what the agent needs")?;

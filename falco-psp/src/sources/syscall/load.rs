@@ -133,13 +133,13 @@ pub const HOOKS: &[Hook] = &[
         program: "exec",
         tracepoint: "sched_process_exec",
         fact: "programs executed, with their ids, capabilities and namespaces",
-        minimum_kernel: "5.8",
+        minimum_kernel: "5.11",
     },
     Hook {
         program: "calls",
         tracepoint: "sys_exit",
         fact: "set*id, setgroups, capset and mount calls, with the state after them",
-        minimum_kernel: "5.8",
+        minimum_kernel: "5.11",
     },
 ];
 

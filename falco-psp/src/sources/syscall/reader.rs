@@ -13,9 +13,9 @@ use tokio::io::unix::AsyncFd;
 use super::load::RingEnd;
 
 /// How often the reader looks at the ring while events come.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(1);
 /// How many times in a row it finds nothing before it sleeps.
-const EMPTY_TICKS: u32 = 10;
+const EMPTY_TICKS: u32 = 20;
 /// The longest sleep. A record whose program saw the reader awake while the reader fell asleep
 /// wakes nobody: this bounds how long it waits.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);

@@ -5,7 +5,10 @@
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 
-use crate::{read::Address, scratch::Scratch};
+use crate::{
+    read::{Address, bounded},
+    scratch::Scratch,
+};
 
 /// The hash of a state that is not compared: it has more groups or a longer path than a [`Key`]
 /// holds.
@@ -75,21 +78,18 @@ impl Posture {
 
     /// Adds `count` group ids at `gids`.
     #[inline(always)]
-    pub(crate) fn add_groups(&mut self, key: &mut Key, gids: Address, count: u32) {
+    pub(crate) fn add_groups(&mut self, scratch: &mut Scratch, gids: Address, count: u32) {
+        const SIZE: usize = 4 * MAX_GROUPS as usize;
+        const { assert!(SIZE < size_of::<Key>() - SIZE) };
+        let Scratch { key, address, .. } = scratch;
         key.groups = [0; MAX_GROUPS as usize / 2];
-        let read = if count > MAX_GROUPS {
-            self.comparable = false;
-            MAX_GROUPS
-        } else {
-            count
+        self.comparable &= count <= MAX_GROUPS;
+        let size = bounded::<SIZE>(4 * count as usize, address);
+        // SAFETY: the key has room for `MAX_GROUPS` ids; the helper checks the source.
+        let result = unsafe {
+            bpf_probe_read_kernel(key.groups.as_mut_ptr().cast(), size, gids as *const _)
         };
-        if read > 0 {
-            // SAFETY: the key has room for `MAX_GROUPS` ids; the helper checks the source.
-            let result = unsafe {
-                bpf_probe_read_kernel(key.groups.as_mut_ptr().cast(), 4 * read, gids as *const _)
-            };
-            self.comparable &= result == 0;
-        }
+        self.comparable &= result == 0;
         self.add(u64::from(count));
         for word in key.groups {
             self.add(word);

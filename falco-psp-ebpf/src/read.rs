@@ -50,10 +50,15 @@ impl Object {
         NonZeroU64::new(self.load::<u64>(offset)?).map(Self)
     }
 
-    /// Where it is, for what only a helper can read.
+    /// Where it is, for what only a helper can read. `slot` is memory of a map: what comes out of
+    /// it has no type any more, and the verifier lets any arithmetic be done with it.
     #[inline(always)]
-    pub(crate) fn address(self) -> Address {
-        self.0.get()
+    pub(crate) fn address(self, slot: &mut Address) -> Address {
+        // SAFETY: a valid reference; volatile, or the detour would be optimised away.
+        unsafe {
+            core::ptr::write_volatile(slot, self.0.get());
+            core::ptr::read_volatile(slot)
+        }
     }
 }
 
@@ -73,4 +78,19 @@ pub(crate) fn read<T>(base: Address, offset: u32) -> Option<T> {
 #[inline(always)]
 pub(crate) fn follow(base: Address, offset: u32) -> Option<Address> {
     read::<Address>(base, offset).filter(|address| *address != 0)
+}
+
+/// `length`, `MAX` at the most, so that verifiers see it which forget the comparison when the
+/// compiler has put the value aside before (Linux 6.1): they take it for anything below `2 * MAX`,
+/// so there has to be room for that. `slot` is memory of a map.
+#[inline(always)]
+pub(crate) fn bounded<const MAX: usize>(length: usize, slot: &mut u64) -> u32 {
+    const { assert!(MAX.is_power_of_two()) };
+    let length = if length > MAX { MAX } else { length };
+    // SAFETY: a valid reference; volatile, or the mask would be optimised away.
+    let length = unsafe {
+        core::ptr::write_volatile(slot, length as u64);
+        core::ptr::read_volatile(slot)
+    };
+    (length & (2 * MAX as u64 - 1)) as u32
 }

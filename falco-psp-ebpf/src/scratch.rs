@@ -5,10 +5,14 @@ use aya_ebpf::helpers::generated::{
 };
 use falco_psp_common::record::{Fixed, MAX_GROUPS, tail};
 
-use crate::{posture::Key, read::Address};
+use crate::{
+    posture::Key,
+    read::{Address, bounded},
+};
 
-/// Room for tails. A tail begins below `TAIL_START_LIMIT` and is shorter than the rest: that is
-/// what lets the verifier see that nothing is written past the end.
+/// Room for tails. A tail begins below `TAIL_START_LIMIT` and is shorter than the rest, also when
+/// the verifier takes it for twice as long: that is what lets it see that nothing is written past
+/// the end.
 const TAIL_ROOM: usize = 12 * 1024;
 const TAIL_START_LIMIT: usize = 8 * 1024;
 
@@ -17,6 +21,8 @@ const TAIL_START_LIMIT: usize = 8 * 1024;
 pub(crate) struct Scratch {
     /// What counts for the posture and has no fixed length: see [`crate::posture`].
     pub(crate) key: Key,
+    /// See [`crate::read::Object::address`].
+    pub(crate) address: Address,
     pub(crate) fixed: Fixed,
     tails: [u8; TAIL_ROOM],
 }
@@ -102,20 +108,20 @@ impl<'a> Tails<'a> {
         address: Address,
         length: usize,
     ) -> bool {
-        const { assert!(MAX <= TAIL_ROOM - TAIL_START_LIMIT) };
-        let length = if length > MAX { MAX } else { length };
+        const { assert!(2 * MAX <= TAIL_ROOM - TAIL_START_LIMIT) };
+        let length = bounded::<MAX>(length, &mut self.scratch.address);
         let to = self.end().cast();
         // SAFETY: `MAX` bytes fit behind any tail's start; the helpers check the source.
         let result = unsafe {
             match memory {
-                Memory::Kernel => bpf_probe_read_kernel(to, length as u32, address as *const _),
-                Memory::User => bpf_probe_read_user(to, length as u32, address as *const _),
+                Memory::Kernel => bpf_probe_read_kernel(to, length, address as *const _),
+                Memory::User => bpf_probe_read_user(to, length, address as *const _),
             }
         };
         if result != 0 {
             return false;
         }
-        self.grow(which, length);
+        self.grow(which, length as usize);
         true
     }
 

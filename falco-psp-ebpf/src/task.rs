@@ -7,7 +7,7 @@ use crate::{
     maps::{UNMOUNTED, Unmounted},
     offset,
     read::{Address, Object, follow, read},
-    scratch::{Memory, Tails},
+    scratch::{Memory, Scratch, Tails},
 };
 
 /// How many ancestors are asked for the program that they executed.
@@ -49,7 +49,8 @@ impl Task {
     /// Fills all of `fixed` that a posture may rest on. `None` if memory that every kernel has could
     /// not be read.
     #[inline(always)]
-    pub(crate) fn fill(&self, fixed: &mut Fixed) -> Option<()> {
+    pub(crate) fn fill(&self, scratch: &mut Scratch) -> Option<()> {
+        let Scratch { fixed, address, .. } = scratch;
         let task = self.object;
         let parent = task.follow(offset!(task_real_parent))?;
         fixed.comm = bpf_get_current_comm().ok()?;
@@ -69,7 +70,7 @@ impl Task {
             *set = u64::from(high) << 32 | u64::from(low);
             at += 2 * each;
         }
-        self.fill_namespaces(fixed, cred)?;
+        self.fill_namespaces(fixed, cred, address)?;
 
         fixed.seccomp_mode = task.load(offset!(task_seccomp_mode)).unwrap_or(0);
         match task.load::<u64>(offset!(task_atomic_flags)) {
@@ -77,7 +78,7 @@ impl Task {
             Some(_) => {}
             None => fixed.flags |= flags::NO_NEW_PRIVS_UNKNOWN,
         }
-        fixed.program_mnt_ns = self.program_mnt_ns();
+        fixed.program_mnt_ns = self.program_mnt_ns(address);
         fixed.parent_mnt_ns = parent
             .follow(offset!(task_nsproxy))
             .and_then(|nsproxy| nsproxy.follow(offset!(nsproxy_mnt_ns)))
@@ -93,7 +94,8 @@ impl Task {
     /// Fills the rest: what tells one process from another, and when it is. Only what is sent needs
     /// it.
     #[inline(always)]
-    pub(crate) fn fill_rest(&self, fixed: &mut Fixed) -> Option<()> {
+    pub(crate) fn fill_rest(&self, scratch: &mut Scratch) -> Option<()> {
+        let Scratch { fixed, address, .. } = scratch;
         let task = self.object;
         // SAFETY: the helper has no requirements.
         fixed.time_ns = unsafe { bpf_ktime_get_boot_ns() };
@@ -103,27 +105,34 @@ impl Task {
         fixed.tid = task.load(offset!(task_pid))?;
         let parent = task.follow(offset!(task_real_parent))?;
         fixed.parent_pid = parent.load(offset!(task_tgid))?;
-        fixed.virtual_pid = read(self.innermost_upid(), offset!(upid_nr))?;
+        fixed.virtual_pid = read(self.innermost_upid(address), offset!(upid_nr))?;
         Some(())
     }
 
     /// The task's id in the innermost of its pid namespaces. Which of an array's members that is,
     /// only the task tells: no load by type.
     #[inline(always)]
-    fn innermost_upid(&self) -> Address {
+    fn innermost_upid(&self, slot: &mut Address) -> Address {
         let level = u64::from(self.pid_ns_level & 31);
-        self.pid.address() + u64::from(offset!(pid_numbers)) + level * u64::from(offset!(upid_size))
+        self.pid.address(slot)
+            + u64::from(offset!(pid_numbers))
+            + level * u64::from(offset!(upid_size))
     }
 
     #[inline(always)]
-    fn fill_namespaces(&self, fixed: &mut Fixed, cred: Object) -> Option<()> {
+    fn fill_namespaces(
+        &self,
+        fixed: &mut Fixed,
+        cred: Object,
+        address: &mut Address,
+    ) -> Option<()> {
         let of = |pointer: u32, inum: u32| {
             self.nsproxy
                 .follow(pointer)
                 .and_then(|ns| ns.load::<u32>(inum))
                 .unwrap_or(0)
         };
-        let pid_ns = follow(self.innermost_upid(), offset!(upid_ns))?;
+        let pid_ns = follow(self.innermost_upid(address), offset!(upid_ns))?;
         fixed.namespaces[namespace::MNT] = self.mnt_ns;
         fixed.namespaces[namespace::PID] = read(pid_ns, offset!(pid_ns_inum))?;
         fixed.namespaces[namespace::NET] = of(offset!(nsproxy_net_ns), offset!(net_ns_inum));
@@ -147,14 +156,14 @@ impl Task {
     /// The mount namespace of the mount that the running program was opened on; 0 if no mount of
     /// any namespace holds it. A fork inherits it with the memory.
     #[inline(always)]
-    fn program_mnt_ns(&self) -> u32 {
+    fn program_mnt_ns(&self, slot: &mut Address) -> u32 {
         self.memory()
             .and_then(|mm| mm.follow(offset!(mm_exe_file)))
             .and_then(|file| file.follow(offset!(file_mnt)))
             .and_then(|vfsmount| {
                 // Backwards from a member to what it lies in: no load by type.
                 let mount = vfsmount
-                    .address()
+                    .address(slot)
                     .wrapping_sub(u64::from(offset!(mount_mnt)));
                 follow(mount, offset!(mount_mnt_ns))
             })
@@ -200,11 +209,14 @@ impl Task {
 
     /// Where the supplementary groups are, and how many.
     #[inline(always)]
-    pub(crate) fn groups(&self) -> Option<(Address, u32)> {
+    pub(crate) fn groups(&self, slot: &mut Address) -> Option<(Address, u32)> {
         let cred = self.object.follow(offset!(task_real_cred))?;
         let info = cred.follow(offset!(cred_group_info))?;
         let count = info.load(offset!(group_info_ngroups))?;
-        Some((info.address() + u64::from(offset!(group_info_gid)), count))
+        Some((
+            info.address(slot) + u64::from(offset!(group_info_gid)),
+            count,
+        ))
     }
 
     /// Remembers that this process executed here a program which no mount holds, so that its

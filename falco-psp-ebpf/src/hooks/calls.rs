@@ -82,11 +82,11 @@ fn class(call: u64) -> u8 {
 fn record(task: &Task, kind: Kind, registers: Address, scratch: &mut Scratch) -> Option<()> {
     scratch.fixed.kind = kind as u16;
     scratch.fixed.padding = [0; 5];
-    task.fill(&mut scratch.fixed)?;
+    task.fill(scratch)?;
     if scratch.fixed.program_mnt_ns == 0 {
         scratch.fixed.program_mnt_ns = task.unmounted_program_mnt_ns();
     }
-    let (gids, groups) = task.groups()?;
+    let (gids, groups) = task.groups(&mut scratch.address)?;
     if groups as usize > MAX_GROUPS {
         scratch.fixed.flags |= flags::GROUPS_CUT;
     }
@@ -96,7 +96,7 @@ fn record(task: &Task, kind: Kind, registers: Address, scratch: &mut Scratch) ->
         _ => {
             let mut posture = Posture::of(scratch);
             posture.add_comm(&scratch.fixed.comm);
-            posture.add_groups(&mut scratch.key, gids, groups);
+            posture.add_groups(scratch, gids, groups);
             posture.value()
         }
     };
@@ -104,7 +104,7 @@ fn record(task: &Task, kind: Kind, registers: Address, scratch: &mut Scratch) ->
         emit::count(kind, Fate::Deduplicated);
         return Some(());
     }
-    task.fill_rest(&mut scratch.fixed)?;
+    task.fill_rest(scratch)?;
     scratch.fixed.posture = posture;
 
     let mut tails = Tails::new(scratch);

@@ -58,26 +58,26 @@ fn record(task: &Task, binprm: Address, scratch: &mut Scratch) -> Option<()> {
     scratch.fixed.call = 0;
     scratch.fixed.result = 0;
     scratch.fixed.padding = [0; 5];
-    task.fill(&mut scratch.fixed)?;
+    task.fill(scratch)?;
     scratch.fixed.flags |= secure_exec(binprm);
     if scratch.fixed.program_mnt_ns == 0 {
         task.remember_unmounted();
         scratch.fixed.program_mnt_ns = task.mnt_ns;
     }
-    let (gids, groups) = task.groups()?;
+    let (gids, groups) = task.groups(&mut scratch.address)?;
     if groups as usize > MAX_GROUPS {
         scratch.fixed.flags |= flags::GROUPS_CUT;
     }
     let filename = follow(binprm, offset!(binprm_filename)).unwrap_or(0);
     let mut posture = Posture::of(scratch);
-    posture.add_groups(&mut scratch.key, gids, groups);
+    posture.add_groups(scratch, gids, groups);
     posture.add_path(&mut scratch.key, filename);
     let posture = posture.value();
     if filter::sent_before(posture) {
         emit::count(Kind::Exec, Fate::Deduplicated);
         return Some(());
     }
-    task.fill_rest(&mut scratch.fixed)?;
+    task.fill_rest(scratch)?;
     scratch.fixed.posture = posture;
 
     let mut tails = Tails::new(scratch);

@@ -185,6 +185,13 @@ pub struct Watch {
     /// asks nobody [default: where containerd, CRI-O, k3s and cri-dockerd have theirs]
     #[arg(long, value_name = "SOCKET")]
     pub cri: Option<Choice>,
+    /// The name of this node: the API server is asked for its pods' labels and owners [default: the
+    /// environment's NODE_NAME]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// How to reach the API server [default: as the pod's service account, where there is one]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// Judge the Kubernetes audit events of this log instead of watching the node; - is standard
     /// input, and gzip is fine
     #[arg(long, value_name = "FILE")]
@@ -211,7 +218,7 @@ pub struct Watch {
     #[arg(long)]
     pub syscalls: bool,
     /// Judge what `falco-psp record` has recorded instead of watching
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["audit_log", "audit_listen", "syscalls", "cri", "listen", "duration"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["audit_log", "audit_listen", "syscalls", "cri", "node_name", "kubeconfig", "listen", "duration"])]
     pub replay: Option<PathBuf>,
     /// Serve /metrics (for Prometheus), /healthz, /readyz and /v1/policy at http://ADDR
     #[arg(long, value_name = "ADDR")]

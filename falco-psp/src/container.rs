@@ -191,8 +191,7 @@ impl Qos {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Its kind: `Deployment`.
-    #[serde(deserialize_with = "crate::recording::owner_kind")]
-    pub kind: Word,
+    pub kind: String,
     /// Its name.
     pub name: String,
 }
@@ -202,9 +201,9 @@ impl Owner {
     /// the name from their own.
     pub fn of(pod: &str, labels: &BTreeMap<String, String>) -> Option<Self> {
         let label = |key: &str| labels.get(key).filter(|value| !value.is_empty());
-        let owner = |kind, name: &str| {
+        let owner = |kind: &str, name: &str| {
             (!name.is_empty()).then(|| Self {
-                kind,
+                kind: kind.to_owned(),
                 name: name.to_owned(),
             })
         };

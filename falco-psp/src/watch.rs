@@ -16,6 +16,7 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Watch;
+use crate::context::cluster::ConfigError;
 use crate::listen::policy::document;
 use crate::listen::{ListenError, Step, Topic};
 use crate::outputs::alert::Format;
@@ -48,6 +49,9 @@ pub enum WatchError {
     /// There is no webhook.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    /// The API server cannot be asked.
+    #[error(transparent)]
+    Cluster(#[from] ConfigError),
     /// An output cannot be used.
     #[error(transparent)]
     Output(#[from] OutputError),

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::Agent;
 use super::hold::{Hold, LONGEST, MOST};
-use crate::container::Gap;
+use crate::container::{Container, Gap};
+use crate::context::cluster::{Cluster, Known, PodFacts};
 use crate::context::cri::lookups::{Answer, Lookups, Outcome};
 use crate::context::metadata::MetadataCounts;
 use crate::event::{Activity, SyscallEvent};
@@ -27,6 +28,10 @@ pub(super) struct Metadata {
     hold: Hold<Pending>,
     /// An answer that was waited for.
     arrived: Option<Answer>,
+    /// Without it no API server is asked.
+    cluster: Option<Cluster>,
+    /// The uid of a pod that has changed.
+    changed: Option<String>,
 }
 
 impl Default for Metadata {
@@ -35,6 +40,8 @@ impl Default for Metadata {
             lookups: None,
             hold: Hold::new(MOST),
             arrived: None,
+            cluster: None,
+            changed: None,
         }
     }
 }
@@ -46,12 +53,24 @@ impl Metadata {
             lookups.forget(id);
         }
     }
+
+    /// What the API server tells of a container's pod; `None` if it is not asked or the container
+    /// is in none.
+    fn pod(&self, container: &Container) -> Option<Known> {
+        let uid = container.pod.as_ref()?.uid.as_ref()?;
+        Some(self.cluster.as_ref()?.pod(uid))
+    }
 }
 
 impl Agent {
     /// Has the container runtime asked for what it knows of containers.
     pub fn look_up_with(&mut self, lookups: Option<Lookups>) {
         self.metadata.lookups = lookups;
+    }
+
+    /// Has pods completed by what the API server tells of them.
+    pub fn complete_with(&mut self, cluster: Option<Cluster>) {
+        self.metadata.cluster = cluster;
     }
 
     /// What came of looking up what surrounds containers.
@@ -69,8 +88,10 @@ impl Agent {
             lookups,
             hold,
             arrived,
+            cluster,
+            changed,
         } = &mut self.metadata;
-        if arrived.is_some() {
+        if arrived.is_some() || changed.is_some() {
             return;
         }
         let next_end = hold.next_end();
@@ -89,9 +110,19 @@ impl Agent {
                 None => std::future::pending().await,
             }
         };
+        let change = async {
+            match cluster {
+                Some(cluster) => match cluster.changed().await {
+                    Some(uid) => uid,
+                    None => std::future::pending().await,
+                },
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = end => {}
             answer = answer => *arrived = Some(answer),
+            uid = change => *changed = Some(uid),
         }
     }
 
@@ -104,6 +135,14 @@ impl Agent {
                 break;
             };
             self.learn(answer);
+        }
+        loop {
+            let cluster = self.metadata.cluster.as_mut();
+            let changed = self.metadata.changed.take();
+            let Some(uid) = changed.or_else(|| cluster?.ready()) else {
+                break;
+            };
+            self.learn_pod(&uid);
         }
         for pending in self.metadata.hold.expired(Instant::now()) {
             self.give_up(pending);
@@ -134,6 +173,52 @@ impl Agent {
                 lookups.ask(id);
             }
             None => container.runtime_gap(Some(Gap::NoRuntime)),
+        }
+        match self.metadata.pod(container) {
+            Some(Known::Pod(pod)) => {
+                pod.add_to(container);
+                self.containers.counts.api.found += 1;
+            }
+            Some(Known::NotThere) => {
+                tracked.waits.get_or_insert(Instant::now() + LONGEST);
+                self.containers.counts.api.not_there += 1;
+            }
+            Some(Known::NotTold) => {
+                tracked.waits.get_or_insert(Instant::now() + LONGEST);
+                self.containers.counts.api.failed += 1;
+            }
+            None => {}
+        }
+    }
+
+    /// Takes what the API server tells now of a pod.
+    fn learn_pod(&mut self, uid: &str) {
+        let known = self.metadata.cluster.as_ref().map(|all| all.pod(uid));
+        // Of one that is gone, what was known stays.
+        let Some(Known::Pod(pod)) = known else { return };
+        let waits_for_runtime = self.metadata.lookups.is_some();
+        for id in self.containers.of_pod(uid) {
+            let Some(tracked) = self.containers.get_mut(&id) else {
+                continue;
+            };
+            let before = Arc::clone(&tracked.container);
+            pod.add_to(Arc::make_mut(&mut tracked.container));
+            if waits_for_runtime && tracked.waits.is_some() {
+                // Its answer judges what waits.
+                continue;
+            }
+            tracked.waits = None;
+            let judged_early = std::mem::take(&mut tracked.judged_early);
+            let is_late = judged_early && before != tracked.container;
+            let first = Arc::clone(&tracked.first);
+            self.containers.counts.api.found += 1;
+            for mut pending in self.metadata.hold.release(&id) {
+                pod.add_to(Arc::make_mut(&mut pending.event.container));
+                self.judge_now(pending);
+            }
+            if is_late {
+                self.judge(&id, Activity::Container, first, super::now_ns(), 0);
+            }
         }
     }
 
@@ -183,6 +268,11 @@ impl Agent {
         };
         let before = Arc::clone(&tracked.container);
         add(&outcome, &mut tracked.container);
+        let pod = match self.metadata.pod(&tracked.container) {
+            Some(Known::Pod(pod)) => Some(pod),
+            _ => None,
+        };
+        complete(pod.as_deref(), &mut tracked.container);
         tracked.waits = None;
         let judged_early = std::mem::replace(&mut tracked.judged_early, outcome.is_err());
         let is_late = judged_early && outcome.is_ok() && before != tracked.container;
@@ -200,6 +290,7 @@ impl Agent {
         for mut pending in held {
             // What was mounted then may not be mounted now.
             add(&outcome, &mut pending.event.container);
+            complete(pod.as_deref(), &mut pending.event.container);
             self.judge_now(pending);
         }
         if is_late {
@@ -209,8 +300,15 @@ impl Agent {
     }
 }
 
+/// Adds what the API server tells: after what a runtime does, for it knows better.
+fn complete(pod: Option<&PodFacts>, container: &mut Arc<Container>) {
+    if let Some(pod) = pod {
+        pod.add_to(Arc::make_mut(container));
+    }
+}
+
 /// Adds what came of a look-up.
-fn add(outcome: &Outcome, container: &mut Arc<crate::container::Container>) {
+fn add(outcome: &Outcome, container: &mut Arc<Container>) {
     match outcome {
         Ok(facts) => facts.add_to(Arc::make_mut(container)),
         Err(gap) if container.gaps.contains(gap) => {}

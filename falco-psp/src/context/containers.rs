@@ -181,7 +181,19 @@ impl Containers {
         self.by_id.len() + self.by_cgroup.len()
     }
 
-    /// The same, to be changed.
+    /// The ids of a pod's containers, without its sandbox.
+    pub fn of_pod(&self, uid: &str) -> Vec<String> {
+        let of_pod = |container: &&Arc<Container>| {
+            let pod = container.pod.as_ref();
+            pod.is_some_and(|pod| pod.uid.as_deref() == Some(uid))
+        };
+        self.subjects()
+            .filter(of_pod)
+            .map(|container| container.id.clone())
+            .collect()
+    }
+
+    /// The same as [`Self::get`], to be changed.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Tracked> {
         self.by_id.get_mut(id)
     }

@@ -43,6 +43,8 @@ pub struct MetadataCounts {
     pub bundle: Outcomes,
     /// The container runtime, by its CRI socket.
     pub cri: Outcomes,
+    /// The API server: the pod. A container counts once.
+    pub api: Outcomes,
     /// Events that wait for a look-up.
     pub held: u64,
     /// Events that waited, and went out without the answer: after the time for it, or because too
@@ -56,11 +58,12 @@ pub struct MetadataCounts {
 
 impl MetadataCounts {
     /// The layers by name.
-    pub fn layers(&self) -> [(&'static str, Outcomes); 3] {
+    pub fn layers(&self) -> [(&'static str, Outcomes); 4] {
         [
             ("cgroup", self.cgroup),
             ("bundle", self.bundle),
             ("cri", self.cri),
+            ("api", self.api),
         ]
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod cgroup;
+pub mod cluster;
 pub mod containers;
 pub mod cri;
 pub mod engine;

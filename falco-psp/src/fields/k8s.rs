@@ -75,18 +75,19 @@ pub(super) static FIELDS: [Field; 11] = [
     .ours(),
     Field::text(
         "k8s.owner.kind",
-        "the kind of the workload that made the pod, where the pod's labels and name prove it: \
-         Deployment, StatefulSet, DaemonSet or Job",
+        "the kind of the workload that made the pod, as the API server tells it or the pod's labels \
+         and name prove it: Deployment, StatefulSet, DaemonSet, Job, ...",
         |event, _, give| {
             if let Some(owner) = pod(event).and_then(|pod| pod.owner.as_ref()) {
-                give(owner.kind.into());
+                give(owner.kind.as_str().into());
             }
         },
     )
     .ours(),
     Field::text(
         "k8s.owner.name",
-        "the name of the workload that made the pod, where the pod's labels and name prove it",
+        "the name of the workload that made the pod, as the API server tells it or the pod's labels \
+         and name prove it",
         |event, _, give| {
             if let Some(owner) = pod(event).and_then(|pod| pod.owner.as_ref()) {
                 give(owner.name.as_str().into());

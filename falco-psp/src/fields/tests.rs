@@ -313,7 +313,7 @@ fn of_pod() -> SyscallEvent {
                 labels: labels(&[("app", "shop"), ("tier", "front")]),
                 sandbox_id: Some("abcdef0123456789".repeat(4)),
                 owner: Some(Owner {
-                    kind: "Deployment",
+                    kind: text("Deployment"),
                     name: text("shop"),
                 }),
                 ..Pod::default()

@@ -93,7 +93,7 @@ impl FromStr for Target {
 }
 
 impl Url {
-    fn parse(text: &str) -> Result<Self, TargetError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, TargetError> {
         let wrong = |why: &str| TargetError::Url(why.to_owned());
         let uri: Uri = text.parse().map_err(|why| wrong(&format!("{why}")))?;
         let authority = uri.authority().ok_or_else(|| wrong("no host"))?;

@@ -13,14 +13,6 @@ pub(crate) fn call<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Word, D
     known(deserializer, CALLS.iter().map(|call| call.name))
 }
 
-/// The kind of what makes pods.
-pub(crate) fn owner_kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Word, D::Error> {
-    known(
-        deserializer,
-        ["Deployment", "StatefulSet", "DaemonSet", "Job"].into_iter(),
-    )
-}
-
 /// Which way later mounts show on the other side.
 pub(crate) fn propagation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Word, D::Error> {
     known(deserializer, ["private", "rslave", "rshared"].into_iter())

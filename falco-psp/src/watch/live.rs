@@ -10,6 +10,7 @@ use falco_psp_common::record::Kind;
 use super::{WatchError, judged_by, system};
 use crate::agent::Agent;
 use crate::cli::Watch;
+use crate::context::cluster::{Cluster, Config};
 use crate::context::cri::lookups::Lookups;
 use crate::context::host::HostNamespaces;
 use crate::listen::{Readiness, Step};
@@ -58,6 +59,7 @@ impl Live {
         readiness: &Readiness,
         recorder: Option<&Recorder>,
     ) -> Result<Self, WatchError> {
+        let cluster = Config::find(options.kubeconfig.as_deref(), options.node_name.as_deref())?;
         let host = HostNamespaces::find().map_err(LoadError::HostNamespaces)?;
         let rules = Arc::new(own.after(&policies.rules));
         let event_types = rules.event_types();
@@ -67,6 +69,8 @@ impl Live {
         let mut agent = Agent::new(Arc::clone(&rules), options.all, host, outputs);
         let lookups = Lookups::start(options.cri.clone()).map_err(system("start a thread"))?;
         agent.look_up_with(lookups);
+        let cluster = cluster.map(Cluster::start).transpose();
+        agent.complete_with(cluster.map_err(system("start a thread"))?);
         agent.judge_by(Arc::clone(&rules), Arc::clone(policies));
         // First the hooks, then the scan: a container that starts between the two is seen by both.
         let for_kernel = options.clone();

@@ -383,7 +383,7 @@ mod tests {
         let labels: Vec<String> = pod.labels.unwrap().into_keys().collect();
         assert_eq!(labels, ["app", "pod-template-hash"]);
         let owner = pod.owner.unwrap();
-        assert_eq!((owner.kind, &*owner.name), ("Deployment", "web"));
+        assert_eq!((&*owner.kind, &*owner.name), ("Deployment", "web"));
     }
 
     #[test]

@@ -409,7 +409,7 @@ fn rules_files_are_validated_with_lines_and_carets() {
     // The second file's rules take the place of those of the same names.
     assert_eq!(ended.code, Some(0), "{}", ended.stdout);
     assert!(
-        ended.stdout.ends_with("33 rules can be loaded\n"),
+        ended.stdout.ends_with("38 rules can be loaded\n"),
         "{}",
         ended.stdout
     );

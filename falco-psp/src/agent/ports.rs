@@ -1,0 +1,118 @@
+//! The ports of the host that containers in its network listen at: looked at again and again, for
+//! no event tells that a process begins to listen.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::Agent;
+use crate::container::posture::{HostPort, Way, Why};
+use crate::context::sockets::{self, Listening, MOST_FILES};
+use crate::context::{cgroup, processes};
+use crate::event::{Activity, Process};
+
+/// What was found at the last look.
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    sockets: Listening,
+    containers: BTreeSet<String>,
+}
+
+/// What one container listens at.
+#[derive(Debug, Default)]
+struct Found {
+    ports: BTreeSet<HostPort>,
+    /// The first process that was seen to listen.
+    pid: Option<u32>,
+    missing: Option<Why>,
+}
+
+impl Agent {
+    /// Looks at the ports of the host that containers listen at, if a rule or the recording wants to
+    /// know; judges the containers of which they are others now.
+    pub fn look_at_ports(&mut self) {
+        let wanted = self.recorder.is_some() || self.judge.rules.asks_for("container.host_ports");
+        if !wanted {
+            return;
+        }
+        let containers: BTreeSet<String> = self
+            .containers
+            .subjects()
+            .filter(|container| container.host_network == Some(true))
+            .map(|container| container.id.clone())
+            .collect();
+        let mut pids = containers
+            .iter()
+            .filter_map(|id| self.containers.a_process(id));
+        let Some(sockets) = pids.find_map(sockets::listening) else {
+            self.ports = Ports::default();
+            return;
+        };
+        let now = Ports {
+            sockets,
+            containers,
+        };
+        if now.sockets == self.ports.sockets && now.containers == self.ports.containers {
+            return;
+        }
+        for (id, found) in owners(&now) {
+            self.learn_ports(&id, found);
+        }
+        self.ports = now;
+    }
+
+    fn learn_ports(&mut self, id: &str, found: Found) {
+        let Some(tracked) = self.containers.get_mut(id) else {
+            return;
+        };
+        let known = &tracked.container.posture.host_ports;
+        let mapped = known.found.iter().copied();
+        let mut ports: Vec<HostPort> = mapped
+            .filter(|port| matches!(port.way, Way::MappedTo(_)))
+            .collect();
+        ports.extend(found.ports);
+        if known.found == ports && known.missing == found.missing {
+            return;
+        }
+        // That nothing is listened at is no news.
+        let is_news = known.found != ports;
+        let facts = &mut Arc::make_mut(&mut tracked.container).posture.host_ports;
+        (facts.found, facts.missing) = (ports, found.missing);
+        if is_news {
+            let listener = found.pid.and_then(processes::state).map(Arc::new);
+            let process: Arc<Process> = listener.unwrap_or_else(|| Arc::clone(&tracked.first));
+            self.judge(id, Activity::Container, process, processes::now_ns(), 0);
+        }
+    }
+}
+
+/// Whose sockets these are.
+fn owners(ports: &Ports) -> HashMap<String, Found> {
+    let Ports {
+        sockets,
+        containers,
+    } = ports;
+    let mut found: HashMap<String, Found> = containers
+        .iter()
+        .map(|id| (id.clone(), Found::default()))
+        .collect();
+    if sockets.is_empty() {
+        return found;
+    }
+    let mut left = MOST_FILES;
+    for (pid, _, path) in processes::cgroups() {
+        let container = cgroup::identify(&path, |name| containers.contains(name));
+        let Some(of) = container.and_then(|container| found.get_mut(&container.id)) else {
+            continue;
+        };
+        let all = sockets::of_process(pid, &mut left, |inode| {
+            if let Some(port) = sockets.get(&inode) {
+                of.ports.insert(*port);
+                of.pid.get_or_insert(pid);
+            }
+        });
+        if !all {
+            of.missing = Some(Why::TooMany);
+        }
+    }
+    found
+}

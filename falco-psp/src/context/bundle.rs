@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::volumes;
 use crate::container::posture::{HostPort, Protocol, Way};
@@ -68,9 +68,11 @@ pub enum Lookup {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Config {
+    #[serde(deserialize_with = "or_default")]
     annotations: HashMap<String, String>,
     root: Root,
     process: Process,
+    #[serde(deserialize_with = "or_default")]
     mounts: Vec<Mount>,
     linux: Linux,
 }
@@ -95,15 +97,19 @@ struct Mount {
     source: String,
     #[serde(rename = "type")]
     mount_type: String,
+    #[serde(deserialize_with = "or_default")]
     options: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Linux {
+    #[serde(deserialize_with = "or_default")]
     masked_paths: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
     readonly_paths: Vec<String>,
     seccomp: Option<serde_json::Value>,
+    #[serde(deserialize_with = "or_default")]
     sysctl: BTreeMap<String, String>,
     resources: Resources,
 }
@@ -128,6 +134,7 @@ const RUNTIMES_OWN: [(&str, &str); 3] = [
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Resources {
+    #[serde(deserialize_with = "or_default")]
     devices: Vec<Device>,
 }
 
@@ -140,6 +147,13 @@ struct Device {
     device_type: Option<String>,
     major: Option<i64>,
     minor: Option<i64>,
+}
+
+/// What is there, or the default for nothing: some write `null`.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// The bundle of the container `id`.
@@ -164,12 +178,12 @@ fn find_below(root: &Path, id: &str) -> Lookup {
             }
         };
         match parse(&config) {
-            Some(mut bundle) => {
+            Ok(mut bundle) => {
                 bundle.runtime = runtime.or(bundle.runtime);
                 return Lookup::Found(Box::new(bundle));
             }
-            None => {
-                tracing::warn!(path = %path.display(), "a bundle makes no sense");
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a bundle makes no sense");
                 result = Lookup::Bad;
             }
         }
@@ -233,8 +247,8 @@ fn bundle_of_state(state: &[u8]) -> Option<PathBuf> {
 }
 
 /// Reads a `config.json`.
-pub(super) fn parse(config: &[u8]) -> Option<Bundle> {
-    let config: Config = serde_json::from_slice(config).ok()?;
+pub(super) fn parse(config: &[u8]) -> Result<Bundle, serde_json::Error> {
+    let config: Config = serde_json::from_slice(config)?;
     let annotation = |keys: &[&str]| {
         keys.iter()
             .find_map(|key| config.annotations.get(*key))
@@ -257,7 +271,7 @@ pub(super) fn parse(config: &[u8]) -> Option<Bundle> {
             && any(device.major)
             && any(device.minor)
     });
-    Some(Bundle {
+    Ok(Bundle {
         name: annotation(&[
             "io.kubernetes.cri.container-name",
             "io.kubernetes.container.name",

@@ -4,6 +4,7 @@
 
 mod agent;
 mod bundle;
+mod confinement;
 mod container;
 mod containerd;
 mod cri_messages;

@@ -98,7 +98,7 @@ impl RuntimeFacts {
         let security_context = config.and_then(|config| config.linux?.security_context);
         let ordered = security_context.as_ref().map(|context| context.privileged);
         let seccomp = security_context.and_then(|context| context.seccomp());
-        let bundle = runtime_spec.and_then(|spec| bundle::parse(spec.get().as_bytes()));
+        let bundle = runtime_spec.and_then(|spec| bundle::parse(spec.get().as_bytes()).ok());
         let privileged = ordered.or(privileged);
         let status = response.status?;
         let image_id = image_id(&status);

@@ -100,7 +100,7 @@ impl SandboxOrders {
             };
         }
         let spec = info.runtime_spec;
-        let bundle = spec.and_then(|spec| bundle::parse(spec.get().as_bytes()));
+        let bundle = spec.and_then(|spec| bundle::parse(spec.get().as_bytes()).ok());
         bundle.map_or_else(Self::default, |bundle| Self {
             sysctls: Some(bundle.sysctls),
             host_ports: bundle.host_ports,

@@ -5,6 +5,7 @@ use std::{
     env,
     ffi::{CString, c_char, c_int, c_ulong, c_void},
     fs, io,
+    net::{TcpListener, UdpSocket},
     os::unix::process::CommandExt as _,
     process::{Command, ExitCode},
     ptr, thread,
@@ -54,6 +55,15 @@ fn run(words: &[&str]) -> Result {
         ["sleep"] => {
             thread::sleep(Duration::from_secs(3600));
             Ok(())
+        }
+        // Waits to be called; at port 0 at one that the kernel chooses, as one who only asks does.
+        ["listen", "tcp", port] => {
+            let _socket = TcpListener::bind(("0.0.0.0", port.parse()?))?;
+            run(&["sleep"])
+        }
+        ["listen", "udp", port] => {
+            let _socket = UdpSocket::bind(("0.0.0.0", port.parse()?))?;
+            run(&["sleep"])
         }
         ["setuid", uid] => become_user(uid.parse()?),
         // Gives up root, but not for good.

@@ -199,6 +199,14 @@ fn the_doctor_names_every_hook() {
         "kernel types",
         "sched_process_exec",
         "sys_exit",
+        "container runtime",
+        "hostPorts",
+        "seccomp",
+        "AppArmor",
+        "SELinux",
+        "procMount",
+        "sysctls",
+        "CSI drivers",
     ] {
         assert!(
             ended.stdout.contains(word),

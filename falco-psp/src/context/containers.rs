@@ -18,7 +18,6 @@ use super::mountinfo::{self, Mount};
 use super::posture::{self, Sources};
 use super::processes;
 use super::volumes::{self, MountFacts};
-use crate::container::posture::{Fact, ProcMount};
 use crate::container::{Container, Gap, Pod};
 use crate::event::Process;
 
@@ -330,8 +329,8 @@ impl Containers {
         }
     }
 
-    /// Reads the mount table again, as process `pid` sees it. True if the container's volumes, or
-    /// what is masked in its `/proc`, are others now.
+    /// Reads the mount table again, as process `pid` sees it. True if the container's volumes are
+    /// others now.
     pub fn refresh_mounts(&mut self, id: &str, pid: u32) -> bool {
         let Some(facts) = self.mount_facts(pid) else {
             return false;
@@ -339,15 +338,10 @@ impl Containers {
         let Some(tracked) = self.by_id.get_mut(id) else {
             return false;
         };
-        let proc_mount = Fact::Known(ProcMount::of(facts.masks_proc));
-        let known = &tracked.container;
-        if known.volumes.as_ref() == Some(&facts.volumes) && known.posture.proc_mount == proc_mount
-        {
+        if tracked.container.volumes.as_ref() == Some(&facts.volumes) {
             return false;
         }
-        let container = Arc::make_mut(&mut tracked.container);
-        container.volumes = Some(facts.volumes);
-        container.posture.proc_mount = proc_mount;
+        Arc::make_mut(&mut tracked.container).volumes = Some(facts.volumes);
         true
     }
 

@@ -64,12 +64,16 @@ impl Sources<'_> {
         }
     }
 
+    /// What this kernel does not have in `/proc` is ordered to be masked all the same.
     fn proc_mount(self) -> Fact<ProcMount> {
         let seen = self.mounts.map(|mounts| mounts.masks_proc);
         let ordered = self.bundle.map(|bundle| bundle.masks_proc);
-        match seen.or(ordered) {
-            Some(masked) => Fact::Known(ProcMount::of(masked)),
-            None => Fact::Unknown(Why::Ended),
+        match (seen, ordered) {
+            (None, None) => Fact::Unknown(Why::Ended),
+            (seen, ordered) => {
+                let is_masked = seen == Some(true) || ordered == Some(true);
+                Fact::Known(ProcMount::of(is_masked))
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::messages::{
     PodSandboxStatusResponse,
 };
 use super::orders::{SandboxOrders, SecurityContext};
-use crate::container::posture::{Fact, Why};
+use crate::container::posture::{Fact, ProcMount, Why};
 use crate::container::{BindMount, Container, Gap, Owner, Pod};
 use crate::context::bundle::{self, Bundle};
 
@@ -182,6 +182,9 @@ impl RuntimeFacts {
         let name = name.or(bundle.and_then(|bundle| bundle.seccomp.as_ref()));
         if let (Fact::Unknown(Why::Unnamed), Some(name)) = (&posture.seccomp, name) {
             posture.seccomp = Fact::Known(name.clone());
+        }
+        if bundle.is_some_and(|bundle| bundle.masks_proc) {
+            posture.proc_mount = Fact::Known(ProcMount::Default);
         }
         self.ordered.add_to(posture);
         let gap = pod.name.is_none().then_some(Gap::NoPod);

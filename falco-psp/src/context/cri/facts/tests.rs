@@ -73,7 +73,7 @@ fn learnt(response: ContainerStatusResponse, known: Container) -> Container {
 #[test]
 fn all_that_a_runtime_tells_is_learnt() {
     let info = r#"{"sandboxID": "s1", "pid": 5, "config": {"linux": {"security_context": {}}},
-        "runtimeSpec": {"root": {"readonly": true}}}"#;
+        "runtimeSpec": {"root": {"readonly": true}, "linux": {"maskedPaths": ["/proc/kcore"]}}}"#;
     assert_eq!(sandbox_id(&status(info)).as_deref(), Some("s1"));
     let container = learnt(status(info), Container::default());
     assert_eq!(container.name.as_deref(), Some("app"));
@@ -86,6 +86,8 @@ fn all_that_a_runtime_tells_is_learnt() {
     assert_eq!(container.image_id, Some(image_id));
     assert_eq!(container.privileged, Some(false));
     assert_eq!(container.root_read_only, Some(true));
+    let masked = Fact::Known(ProcMount::Default);
+    assert_eq!(container.posture.proc_mount, masked);
     assert_eq!(container.start_ns, Some(7));
     let mounts = container.mounts.unwrap();
     assert_eq!(

@@ -21,5 +21,6 @@ mod privileges;
 mod prometheus;
 mod recording;
 mod runtime;
+mod storm;
 mod throughput;
 mod workload;

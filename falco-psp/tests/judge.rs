@@ -613,7 +613,14 @@ fn profiles_of_seccomp_and_app_armor() {
         posture.app_armor = Fact::Unknown(Why::NotInKernel);
     });
     let annotations = format!("{SECCOMP}: runtime/default, {APP_ARMOR}: runtime/default");
-    assert!(violated(&load(&policy("p", &annotations, "")), &unknown).is_empty());
+    let rules = load(&policy("p", &annotations, ""));
+    assert!(violated(&rules, &unknown).is_empty());
+    // A privileged container has no filter, whatever it asks for.
+    let privileged = container(|container| {
+        container.privileged = Some(true);
+        container.posture.seccomp = known("unconfined");
+    });
+    assert!(!violated(&rules, &privileged).contains("seccomp"));
 }
 
 #[test]

@@ -343,14 +343,30 @@ mod tests {
     }
 
     #[test]
-    fn what_an_old_recording_does_not_tell_is_unknown() {
+    fn a_recording_keeps_it_and_an_old_one_leaves_it_unknown() {
         let posture: Posture = serde_json::from_str("{}").unwrap();
         let unknown: Vec<_> = posture.unknown().collect();
         assert_eq!(unknown.len(), 6);
         assert!(unknown.iter().all(|(_, why)| *why == Why::NotLookedAt));
         let known = Posture {
             seccomp: Fact::Known("unconfined".to_owned()),
-            ..Posture::default()
+            app_armor: Fact::Unknown(Why::NotInKernel),
+            se_linux: Fact::Known(SeLinuxLabel::parse("u:r:t:s0:c1").unwrap()),
+            proc_mount: Fact::Known(ProcMount::Unmasked),
+            sysctls: Facts {
+                found: vec!["kernel.msgmax".to_owned()],
+                missing: None,
+            },
+            host_ports: Facts {
+                found: [Way::MappedTo(8080), Way::Listens("::1".parse().unwrap())]
+                    .map(|way| HostPort {
+                        port: 80,
+                        protocol: Protocol::Udp,
+                        way,
+                    })
+                    .to_vec(),
+                missing: Some(Why::TooMany),
+            },
         };
         let text = serde_json::to_string(&known).unwrap();
         assert_eq!(serde_json::from_str::<Posture>(&text).unwrap(), known);

@@ -403,7 +403,11 @@ fn profiles() {
             conditions(&with_annotations(&annotations, "")),
             [format!(
                 "evt.type=container and container.{field} exists \
-                 and not container.{field} in ({expected})"
+                 and not container.{field} in ({expected}){}",
+                match field {
+                    "seccomp" => " and not container.privileged=true",
+                    _ => "",
+                }
             )],
             "{annotations}"
         );

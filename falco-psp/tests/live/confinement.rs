@@ -90,7 +90,7 @@ const FIXTURES: &[Fixture] = &[
     (
         "privileged, which has no filter and /proc unmasked",
         || Bundle::benign()?.user(0, 0, &[]).privileged(),
-        Some("seccomp"),
+        None,
     ),
     (
         "a safe sysctl and an allowed one",

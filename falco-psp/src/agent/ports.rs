@@ -104,15 +104,13 @@ fn owners(ports: &Ports) -> HashMap<String, Found> {
         let Some(of) = container.and_then(|container| found.get_mut(&container.id)) else {
             continue;
         };
-        let all = sockets::of_process(pid, &mut left, |inode| {
+        let more = sockets::of_process(pid, &mut left, |inode| {
             if let Some(port) = sockets.get(&inode) {
                 of.ports.insert(*port);
                 of.pid.get_or_insert(pid);
             }
         });
-        if !all {
-            of.missing = Some(Why::TooMany);
-        }
+        of.missing = of.missing.or(more);
     }
     found
 }

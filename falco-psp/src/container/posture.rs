@@ -125,6 +125,8 @@ pub enum Why {
     NotTold,
     /// The container's processes have more open files than are looked at.
     TooMany,
+    /// The open files of a process may not be looked at.
+    Unreadable,
     /// What the kubelet knows of a volume cannot be read.
     NoVolumeData,
 }
@@ -140,6 +142,7 @@ impl Why {
             Self::NoSandbox => "no bundle of the pod's sandbox",
             Self::NotTold => "the runtime does not tell",
             Self::TooMany => "too many open files",
+            Self::Unreadable => "open files cannot be read",
             Self::NoVolumeData => "no vol_data.json of the kubelet",
         }
     }

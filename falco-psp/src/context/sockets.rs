@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use crate::container::posture::{HostPort, Protocol, Way};
+use crate::container::posture::{HostPort, Protocol, Way, Why};
 
 /// As much of a table is read: about 100,000 sockets.
 const MOST: u64 = 16 << 20;
@@ -141,17 +141,29 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// Gives the inode numbers of the sockets that process `pid` has open. `left` is how many open files
-/// may still be looked at; false if they were not enough.
-pub fn of_process(pid: u32, left: &mut usize, mut each: impl FnMut(u64)) -> bool {
-    let files = fs::read_dir(format!("/proc/{pid}/fd"));
-    for file in files.into_iter().flatten().flatten() {
+/// Gives the inode numbers of the sockets that process `pid` has open; why there may be more.
+/// `left` is how many open files may still be looked at.
+pub fn of_process(pid: u32, left: &mut usize, mut each: impl FnMut(u64)) -> Option<Why> {
+    let files = match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Some(Why::Unreadable);
+        }
+        // It has ended.
+        Err(_) => return None,
+    };
+    for file in files.flatten() {
         let Some(fewer) = left.checked_sub(1) else {
-            return false;
+            return Some(Why::TooMany);
         };
         *left = fewer;
-        let Ok(target) = fs::read_link(file.path()) else {
-            continue;
+        let target = match fs::read_link(file.path()) {
+            Ok(target) => target,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Some(Why::Unreadable);
+            }
+            // It was closed.
+            Err(_) => continue,
         };
         let inode = target
             .to_str()
@@ -161,7 +173,7 @@ pub fn of_process(pid: u32, left: &mut usize, mut each: impl FnMut(u64)) -> bool
             each(inode);
         }
     }
-    true
+    None
 }
 
 #[cfg(test)]
@@ -232,7 +244,7 @@ mod tests {
         let listening = listening(pid).unwrap();
         let mut own = Vec::new();
         let mut left = MOST_FILES;
-        assert!(of_process(pid, &mut left, |inode| own.push(inode)));
+        assert_eq!(of_process(pid, &mut left, |inode| own.push(inode)), None);
         let mut ports = own.iter().filter_map(|inode| listening.get(inode));
         assert!(ports.any(|port| port.port == tcp_port));
         // The kernel chose the port of the other.
@@ -243,10 +255,8 @@ mod tests {
                 .filter_map(|inode| listening.get(inode))
                 .any(|port| is_udp(&port))
         );
-        assert!(
-            !of_process(pid, &mut 1, |_| {}),
-            "it has more files open than one"
-        );
+        assert_eq!(of_process(pid, &mut 1, |_| {}), Some(Why::TooMany));
+        assert_eq!(of_process(u32::MAX, &mut 1, |_| {}), None, "it is gone");
         assert_eq!(super::listening(u32::MAX), None);
     }
 

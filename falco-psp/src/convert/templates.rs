@@ -48,8 +48,8 @@ templates! {
     AppArmor = "apparmor",
 }
 
-/// Whether the control has a rule about what pods do. Which runtime class a pod has, nothing but
-/// its specification tells.
+/// Whether the control has a rule about what pods do. A node knows the handler of a pod, not the
+/// runtime class that it names.
 pub(super) fn observes(control: Control) -> bool {
     control != Control::RuntimeClass
 }

@@ -311,7 +311,8 @@ pub(crate) struct Id(String);
 impl Id {
     const MARK: &str = "fa1";
 
-    fn next() -> Self {
+    /// One that no other container has.
+    pub(crate) fn next() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed) & 0xfff;
         let nanos = SystemTime::now()

@@ -1,14 +1,22 @@
 //! What would bring a careless agent down: arguments that lie, floods of processes and
 //! calls, many containers at once. The right alerts come, and no event is missing from the account.
 
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
     agent::{Agent, Alert, Ended, RESTRICTED, about_host, controls},
-    bundle::Bundle,
-    container::Container,
+    bundle::{Bundle, Id},
+    container::{Container, hierarchies},
     ledger::Line,
     needs,
     workload::{WORKLOAD, workload},
@@ -145,5 +153,113 @@ fn sixty_containers_that_start_at_once_are_told_apart() -> Result<()> {
     assert_eq!(about_host(&ended.alerts), Vec::<&Alert>::new());
     let all = format!("{} of {CONTAINERS} containers violate", CONTAINERS / 2);
     assert!(ended.messages.contains(&all), "{}", ended.messages);
+    assert_exact(&ended)
+}
+
+/// So many processes, each in a control group and a mount namespace of its own: what an agent sees
+/// of a container. A runtime would take a second for each.
+struct Flood {
+    shell: Child,
+    ids: Vec<Id>,
+}
+
+/// The hierarchies of control groups that tell a container.
+fn telling() -> Vec<PathBuf> {
+    let all = hierarchies();
+    let tells = |path: &Path| path.ends_with("unified") || path.ends_with("pids");
+    match all.as_slice() {
+        [_] => all,
+        several => several.iter().filter(|path| tells(path)).cloned().collect(),
+    }
+}
+
+impl Flood {
+    fn start(count: usize) -> Result<Self> {
+        let ids: Vec<Id> = (0..count).map(|_| Id::next()).collect();
+        let roots = telling();
+        let mut list = String::new();
+        for id in &ids {
+            for root in &roots {
+                fs::create_dir_all(root.join(id.cgroup().trim_start_matches('/')))?;
+            }
+            list += &id.cgroup();
+            list.push('\n');
+        }
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(&file, list)?;
+        let roots: Vec<String> = roots
+            .iter()
+            .map(|root| root.display().to_string())
+            .collect();
+        let script = format!(
+            "while read -r group; do
+               (for root in {}; do echo 0 > \"$root$group/cgroup.procs\"; done
+                exec unshare --mount -- /bin/busybox sleep 3600) &
+             done < {}",
+            roots.join(" "),
+            file.path().display()
+        );
+        let shell = Command::new("sh").args(["-c", &script]).spawn()?;
+        let mut flood = Self { shell, ids };
+        // Its children run on.
+        let status = flood.shell.wait()?;
+        anyhow::ensure!(status.success(), "sh: {status}");
+        Ok(flood)
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        for id in &self.ids {
+            for root in telling() {
+                let group = root.join(id.cgroup().trim_start_matches('/'));
+                let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+                let pids = members
+                    .lines()
+                    .filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+                // What has ended already cannot be killed, which is right.
+                pids.for_each(|pid| _ = kill_process(pid, Signal::KILL));
+            }
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for id in &self.ids {
+            for root in telling() {
+                let group = root.join(id.cgroup().trim_start_matches('/'));
+                while fs::remove_dir(&group).is_err() && group.exists() && Instant::now() < deadline
+                {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                let _ = group.parent().map(fs::remove_dir);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_thousand_containers_that_start_at_once_are_all_told() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    // It makes the folders that all share, and removes them.
+    let benign = quiet()?;
+    let agent = Agent::start(RESTRICTED, &["--cri", "none"])?;
+    let flood = Flood::start(1_000)?;
+    let root = BTreeSet::from(["runAsUser".to_owned()]);
+    agent.wait_for(|alerts| {
+        let about: BTreeSet<_> = alerts
+            .iter()
+            .filter(|alert| alert.control() == Some("runAsUser"))
+            .filter_map(|alert| alert.field("container.id"))
+            .collect();
+        flood.ids.iter().all(|id| about.contains(id.short()))
+    });
+    let ended = agent.stop()?;
+    let missing = flood
+        .ids
+        .iter()
+        .filter(|id| !controls(&ended.alerts, id).is_superset(&root));
+    assert_eq!(missing.count(), 0, "{}", ended.messages);
+    assert_eq!(controls(&ended.alerts, benign.id()), BTreeSet::new());
+    assert_eq!(about_host(&ended.alerts), Vec::<&Alert>::new());
     assert_exact(&ended)
 }

@@ -168,7 +168,7 @@ fn confinement() -> Vec<Row> {
         row(
             "hostPorts",
             sockets::listening(own).is_some(),
-            "/proc/PID/net and /proc/PID/fd, every 2 s; port mappings from the runtime",
+            "/proc/PID/net and /proc/PID/fd, again and again; port mappings from the runtime",
             "/proc/PID/net cannot be read",
         ),
         row(

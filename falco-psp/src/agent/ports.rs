@@ -1,8 +1,9 @@
 //! The ports of the host that containers in its network listen at: looked at again and again, for
 //! no event tells that a process begins to listen.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Agent;
 use crate::container::posture::{HostPort, Way, Why};
@@ -10,9 +11,17 @@ use crate::context::sockets::{self, Listening, MOST_FILES};
 use crate::context::{cgroup, processes};
 use crate::event::{Activity, Process};
 
+/// The longest time between two looks at all sockets: their numbers may stay the same while one goes
+/// and another comes.
+const LONGEST: Duration = Duration::from_secs(30);
+
 /// What was found at the last look.
 #[derive(Debug, Default)]
 pub(super) struct Ports {
+    /// When all sockets were looked at.
+    at: Option<Instant>,
+    /// How many sockets there were.
+    in_use: BTreeMap<String, u64>,
     sockets: Listening,
     containers: BTreeSet<String>,
 }
@@ -43,19 +52,28 @@ impl Agent {
         let mut pids = containers
             .iter()
             .filter_map(|id| self.containers.a_process(id));
-        let Some(sockets) = pids.find_map(sockets::listening) else {
+        let Some((pid, in_use)) = pids.find_map(|pid| Some((pid, sockets::in_use(pid)?))) else {
             self.ports = Ports::default();
             return;
         };
+        let is_recent = self.ports.at.is_some_and(|at| at.elapsed() < LONGEST);
+        if is_recent && in_use == self.ports.in_use && containers == self.ports.containers {
+            return;
+        }
+        let Some(sockets) = sockets::listening(pid) else {
+            return;
+        };
         let now = Ports {
+            at: Some(Instant::now()),
+            in_use,
             sockets,
             containers,
         };
-        if now.sockets == self.ports.sockets && now.containers == self.ports.containers {
-            return;
-        }
-        for (id, found) in owners(&now) {
-            self.learn_ports(&id, found);
+        let is_same = now.sockets == self.ports.sockets && now.containers == self.ports.containers;
+        if !is_same {
+            for (id, found) in owners(&now) {
+                self.learn_ports(&id, found);
+            }
         }
         self.ports = now;
     }
@@ -90,6 +108,7 @@ fn owners(ports: &Ports) -> HashMap<String, Found> {
     let Ports {
         sockets,
         containers,
+        ..
     } = ports;
     let mut found: HashMap<String, Found> = containers
         .iter()

@@ -15,6 +15,8 @@ use crate::container::posture::{HostPort, Protocol, Way, Why};
 
 /// As much of a table is read: about 100,000 sockets.
 const MOST: u64 = 16 << 20;
+/// Some lines of a table, which have 150 bytes.
+const PIECE: usize = 1 << 10;
 /// As many open files of a look are asked for, of all processes together.
 pub const MOST_FILES: usize = 262_144;
 
@@ -52,6 +54,26 @@ pub fn listening(pid: u32) -> Option<Listening> {
     Some(found)
 }
 
+/// How many sockets of each protocol the network namespace of process `pid` has; `None` if it is
+/// gone. To read the tables the kernel walks through the connections of the whole machine; these
+/// numbers it has at hand (`net/ipv4/proc.c`, `sockstat_seq_show`).
+pub fn in_use(pid: u32) -> Option<BTreeMap<String, u64>> {
+    let net = Path::new("/proc").join(pid.to_string()).join("net");
+    let text = fs::read_to_string(net.join("sockstat")).ok()?;
+    let text6 = fs::read_to_string(net.join("sockstat6")).unwrap_or_default();
+    Some(numbers(&text).chain(numbers(&text6)).collect())
+}
+
+/// `TCP: inuse 2 orphan 0 tw 0 alloc 3 mem 0`
+fn numbers(text: &str) -> impl Iterator<Item = (String, u64)> {
+    text.lines().filter_map(|line| {
+        let (protocol, rest) = line.split_once(':')?;
+        let mut words = rest.split_ascii_whitespace();
+        words.find(|word| *word == "inuse")?;
+        Some((protocol.to_owned(), words.next()?.parse().ok()?))
+    })
+}
+
 /// The ports that the kernel gives to sockets that ask for any: of this process's own namespace, as
 /// no other's can be asked for.
 fn given_out() -> RangeInclusive<u16> {
@@ -65,7 +87,11 @@ fn given_out() -> RangeInclusive<u16> {
 }
 
 fn read(table: impl Read, kind: Table, given_out: &RangeInclusive<u16>, found: &mut Listening) {
-    for line in BufReader::new(table.take(MOST)).lines().skip(1) {
+    // In small pieces: what is not asked for is not looked for.
+    for line in BufReader::with_capacity(PIECE, table.take(MOST))
+        .lines()
+        .skip(1)
+    {
         let Ok(line) = line else {
             return;
         };
@@ -221,6 +247,18 @@ mod tests {
    0: 00000000000000000000000001000000:01BB 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 31 1 x 100 0 0 10 0\n"
         );
         assert_eq!(found(&tcp6, Table::Tcp), [(31, "TCP [::1]:443".to_owned())]);
+    }
+
+    #[test]
+    fn numbers_are_those_in_use() {
+        let text = "sockets: used 155\nTCP: inuse 2 orphan 0 tw 0 alloc 3 mem 0\nUDP: inuse 7 mem 0\n\
+                    RAW: inuse\nnonsense\nFRAG: inuse x memory 0\n";
+        let found: Vec<_> = numbers(text).collect();
+        assert_eq!(found, [("TCP".to_owned(), 2), ("UDP".to_owned(), 7)]);
+        let pid = std::process::id();
+        let before = in_use(pid).unwrap();
+        assert!(before.contains_key("TCP"), "{before:?}");
+        assert_eq!(in_use(u32::MAX), None);
     }
 
     #[test]

@@ -234,11 +234,16 @@ impl Bundle {
         self
     }
 
+    /// Where the kubelet keeps the volume that [`Self::kubelet_volume`] makes.
+    pub(crate) fn kubelet_folder(&self, plugin: &str) -> PathBuf {
+        let pod = format!("kubelet/pods/{}/volumes/{plugin}/data", self.id.pod_uid());
+        self.folder.path().join(pod)
+    }
+
     /// Mounts a volume at `/mnt` as the kubelet does: from a folder of its plugin in the pod's own,
     /// in a kubelet's folder of the bundle's.
     pub(crate) fn kubelet_volume(self, plugin: &str, files: &[(&str, &str)]) -> Result<Self> {
-        let pod = format!("kubelet/pods/{}/volumes/{plugin}/data", self.id.pod_uid());
-        let folder = self.folder.path().join(pod);
+        let folder = self.kubelet_folder(plugin);
         fs::create_dir_all(folder.join("mount")).context("cannot make a volume")?;
         for (name, text) in files {
             fs::write(folder.join(name), text).context("cannot fill a volume")?;

@@ -1,10 +1,11 @@
 //! What confines a container besides its namespaces: seccomp, sysctls, what is masked in `/proc`,
-//! drivers of volumes, and the ports of the host that it takes.
+//! drivers and groups of volumes, and the ports of the host that it takes.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     net::{TcpListener, UdpSocket},
     ops::RangeInclusive,
+    os::unix::fs::{PermissionsExt as _, chown},
     sync::atomic::{AtomicU16, Ordering},
     thread,
     time::Duration,
@@ -59,6 +60,17 @@ fn csi(data: &str) -> Result<Bundle> {
     benign()?.kubelet_volume("kubernetes.io~csi", &[("vol_data.json", data)])
 }
 
+/// A container with a volume that the kubelet has given to a group.
+fn of_group(group: u32) -> Result<Bundle> {
+    let bundle = benign()?.kubelet_volume("kubernetes.io~empty-dir", &[])?;
+    let volume = bundle
+        .kubelet_folder("kubernetes.io~empty-dir")
+        .join("mount");
+    chown(&volume, None, Some(group))?;
+    fs::set_permissions(&volume, Permissions::from_mode(0o2775))?;
+    Ok(bundle)
+}
+
 /// A kind of container, and the control that it must alert for, if any.
 type Fixture = (&'static str, fn() -> Result<Bundle>, Option<&'static str>);
 
@@ -90,7 +102,7 @@ const FIXTURES: &[Fixture] = &[
     ),
     (
         "privileged, which has no filter and /proc unmasked",
-        || Bundle::benign()?.user(0, 0, &[]).privileged(),
+        || Bundle::benign()?.user(0, 1000, &[]).privileged(),
         None,
     ),
     (
@@ -135,6 +147,17 @@ const FIXTURES: &[Fixture] = &[
         "another flexVolume driver",
         || benign()?.kubelet_volume("other~lvm", &[]),
         Some("allowedFlexVolumes"),
+    ),
+    ("a volume of an allowed fsGroup", || of_group(2000), None),
+    (
+        "a volume of another fsGroup",
+        || of_group(3000),
+        Some("fsGroup"),
+    ),
+    (
+        "another primary group",
+        || Ok(benign()?.user(1000, 3000, &[3000])),
+        Some("runAsGroup"),
     ),
     (
         "listens at an allowed port of the host",

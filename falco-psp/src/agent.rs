@@ -4,6 +4,7 @@
 mod forget;
 mod hold;
 mod metadata;
+mod ports;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::sources::syscall::calls;
 use crate::sources::syscall::decode::Record;
 
 use metadata::{Metadata, Pending};
+use ports::Ports;
 
 /// What became of the records that the agent took from the ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,7 @@ pub struct Agent {
     containers: Containers,
     programs: Programs,
     metadata: Metadata,
+    ports: Ports,
     outputs: Outputs,
     recorder: Option<Recorder>,
     /// What judges, and what it found.
@@ -73,6 +76,7 @@ impl Agent {
             containers: Containers::new(host),
             programs: Programs::default(),
             metadata: Metadata::default(),
+            ports: Ports::default(),
             outputs,
             recorder: None,
             judge: Judge::new(rules, all),

@@ -2,11 +2,16 @@
 //!
 //! Each fact that may be impossible to learn is an `Option`; `None` is "unknown", never "no".
 
+pub mod posture;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::Control;
 use crate::recording::Word;
+
+use posture::{Posture, Why};
 
 /// What is known of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +53,8 @@ pub struct Container {
     pub labels: Option<BTreeMap<String, String>>,
     /// Why some of this is unknown.
     pub gaps: Vec<Gap>,
+    /// What confines it besides its namespaces.
+    pub posture: Posture,
 }
 
 /// The software that runs a container, in Falco's words (`container.type`).
@@ -131,6 +138,15 @@ impl Container {
 }
 
 impl Container {
+    /// What is not known of what confines it, by the control that it matters for.
+    pub fn unknown_posture(&self) -> impl Iterator<Item = (Control, Why)> {
+        let mut volumes = self.volumes.iter().flatten();
+        let no_driver =
+            volumes.any(|volume| volume.volume_type == "csi" && volume.driver.is_none());
+        let of_volumes = no_driver.then_some((Control::AllowedCsiDrivers, Why::NoVolumeData));
+        self.posture.unknown().chain(of_volumes)
+    }
+
     /// The id as Falco shows it: its first 12 characters.
     pub fn short_id(&self) -> &str {
         short_id(&self.id)
@@ -256,6 +272,9 @@ pub struct Volume {
     /// The group that owns the volume's root directory, where that directory has the setgid bit:
     /// how the kubelet applies a pod's fsGroup.
     pub fs_group: Option<u32>,
+    /// The driver of a csi volume or flexVolume: `csi.acme.io`, `acme/lvm`.
+    #[serde(default)]
+    pub driver: Option<String>,
 }
 
 #[cfg(test)]

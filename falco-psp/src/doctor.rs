@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::context::host::HostNamespaces;
+use crate::context::lsm::Modules;
+use crate::context::{cri, mountinfo, processes, sockets};
 use crate::privileges;
 use crate::sources::syscall::load::{self, HOOKS, KernelSide, LoadError, Options};
 use crate::sources::syscall::object::OBJECT;
@@ -118,5 +120,92 @@ pub fn examine() -> Checkup {
             None => line(false, &what, &format!("not tried: {needs}")),
         }
     }
+    for Row {
+        what,
+        is_known,
+        detail,
+    } in confinement()
+    {
+        let mark = if is_known { "ok     " } else { "unknown" };
+        // Writing to a string cannot fail.
+        let _ = writeln!(report, "{mark}  {what:<26} {detail}");
+    }
     Checkup { report, healthy }
+}
+
+/// What is read of containers without a hook.
+struct Row {
+    what: &'static str,
+    /// Whether this machine has it. What it has not is unknown of its containers, and no fault.
+    is_known: bool,
+    detail: String,
+}
+
+/// What confines containers, and where that is read.
+fn confinement() -> Vec<Row> {
+    let modules = Modules::find();
+    let runtime = cri::find(None);
+    let row = |what, is_known, known: &str, unknown: &str| Row {
+        what,
+        is_known,
+        detail: if is_known { known } else { unknown }.to_owned(),
+    };
+    let kubelets = ["/var/lib/kubelet/pods", "/proc/1/root/var/lib/kubelet/pods"];
+    let own = std::process::id();
+    vec![
+        Row {
+            what: "container runtime",
+            is_known: runtime.is_some(),
+            detail: match runtime {
+                Some(socket) => format!("asked at {}", socket.display()),
+                None => {
+                    "no socket: names of seccomp profiles, port mappings and sysctls come from \
+                         bundles alone"
+                        .to_owned()
+                }
+            },
+        },
+        row(
+            "hostPorts",
+            sockets::listening(own).is_some(),
+            "/proc/PID/net and /proc/PID/fd, again and again; port mappings from the runtime",
+            "/proc/PID/net cannot be read",
+        ),
+        row(
+            "seccomp",
+            processes::state(own).is_some(),
+            "whether there is a filter: from the kernel; its name: from the runtime",
+            "/proc/PID/status cannot be read",
+        ),
+        row(
+            "AppArmor",
+            modules.app_armor,
+            "/proc/PID/attr/apparmor/current",
+            "not in force in this kernel",
+        ),
+        row(
+            "SELinux",
+            modules.se_linux,
+            "/proc/PID/attr/current",
+            "not in force in this kernel",
+        ),
+        row(
+            "procMount",
+            mountinfo::read(own).is_ok(),
+            "/proc/PID/mountinfo, and the bundle",
+            "/proc/PID/mountinfo cannot be read",
+        ),
+        row(
+            "sysctls",
+            true,
+            "the bundles of the container and of its sandbox, or the runtime",
+            "",
+        ),
+        row(
+            "CSI drivers",
+            kubelets.iter().any(|folder| Path::new(folder).is_dir()),
+            "vol_data.json in the kubelet's folder",
+            "no kubelet's folder /var/lib/kubelet/pods",
+        ),
+    ]
 }

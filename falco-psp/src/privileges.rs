@@ -51,7 +51,7 @@ pub const WATCHING: [Right; 4] = [
     Right {
         capability: CapabilitySet::SYS_PTRACE,
         name: "CAP_SYS_PTRACE",
-        what_for: "read namespaces, mounts and programs of processes in /proc",
+        what_for: "read namespaces, mounts, programs and open files of processes in /proc",
         is_vital: true,
     },
     Right {

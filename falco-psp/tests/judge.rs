@@ -6,7 +6,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use falco_psp::container::posture::{
+    Fact, Facts, HostPort, Posture, ProcMount, Protocol, SeLinuxLabel, Way, Why,
+};
 use falco_psp::container::{Container, Pod, Volume};
+use falco_psp::control::Control;
 use falco_psp::event::{Activity, Capabilities, CommandLine, Event, Ids, Process, SyscallEvent};
 use falco_psp::rules::{RuleSet, Source};
 use falco_psp::{convert, psp, rules};
@@ -127,6 +131,7 @@ fn volume(volume_type: &str, host_path: &str, read_only: bool) -> Volume {
         mount_path: "/v".to_owned(),
         read_only,
         fs_group: None,
+        driver: None,
     }
 }
 
@@ -364,6 +369,260 @@ fn group_ids() {
     }
 }
 
+fn with_posture(change: impl FnOnce(&mut Posture)) -> SyscallEvent {
+    container(|container| change(&mut container.posture))
+}
+
+fn found<T>(found: Vec<T>) -> Facts<T> {
+    Facts {
+        found,
+        missing: None,
+    }
+}
+
+#[test]
+fn host_ports() {
+    let with = |ports: &[u16], missing| {
+        let port = |port| HostPort {
+            port,
+            protocol: Protocol::Tcp,
+            way: Way::Listens("0.0.0.0".parse().unwrap()),
+        };
+        let found = ports.iter().copied().map(port).collect();
+        with_posture(|posture| posture.host_ports = Facts { found, missing })
+    };
+    let ranges = "hostPorts: [{min: 80, max: 80}, {min: 8000, max: 8080}]";
+    for (spec, ports, expected) in [
+        ("hostPorts: []", &[][..], false),
+        ("hostPorts: []", &[80], true),
+        (ranges, &[80, 8000, 8080], false),
+        (ranges, &[80, 8081], true),
+        ("hostPorts: [{min: 0, max: 65535}]", &[80], false),
+    ] {
+        assert_eq!(
+            violates(spec, &with(ports, None)),
+            expected,
+            "{spec} {ports:?}"
+        );
+        // What is not known besides changes nothing.
+        let unknown = Some(Why::NotTold);
+        assert_eq!(
+            violates(spec, &with(ports, unknown)),
+            expected,
+            "{spec} {ports:?}"
+        );
+    }
+}
+
+#[test]
+fn drivers_of_volumes() {
+    let of = |volume_type: &str, driver: Option<&str>| Volume {
+        driver: driver.map(str::to_owned),
+        ..volume(volume_type, "/v", false)
+    };
+    let csi = "allowedCSIDrivers: [{name: csi.acme.io}]";
+    let flex = "allowedFlexVolumes: [{driver: acme/lvm}]";
+    for (spec, volumes, expected) in [
+        (csi, vec![of("csi", Some("csi.acme.io"))], false),
+        (
+            csi,
+            vec![
+                of("csi", Some("csi.acme.io")),
+                of("csi", Some("csi.other.io")),
+            ],
+            true,
+        ),
+        // A claim leads to it, or nobody knows the driver.
+        (
+            csi,
+            vec![of("persistentVolumeClaim", Some("csi.other.io"))],
+            false,
+        ),
+        (csi, vec![of("csi", None)], false),
+        (csi, vec![of("flexVolume", Some("other/lvm"))], false),
+        (flex, vec![of("flexVolume", Some("acme/lvm"))], false),
+        (flex, vec![of("flexVolume", Some("other/lvm"))], true),
+        ("allowedCSIDrivers: []", vec![of("csi", Some("any"))], false),
+    ] {
+        let event = with_volumes(volumes);
+        assert_eq!(violates(spec, &event), expected, "{spec} {event:?}");
+    }
+}
+
+#[test]
+fn proc_mounts() {
+    let with = |proc_mount, privileged| {
+        container(|container| {
+            container.privileged = privileged;
+            container.posture.proc_mount = Fact::Known(proc_mount);
+        })
+    };
+    for (types, proc_mount, expected) in [
+        ("[]", ProcMount::Default, false),
+        ("[]", ProcMount::Unmasked, true),
+        ("[Unmasked]", ProcMount::Default, true),
+        ("[Unmasked, Default]", ProcMount::Unmasked, false),
+    ] {
+        let spec = format!("allowedProcMountTypes: {types}");
+        assert_eq!(
+            violates(&spec, &with(proc_mount, Some(false))),
+            expected,
+            "{types}"
+        );
+        // Privileged ones have nothing masked whatever their procMount.
+        assert!(!violates(&spec, &with(proc_mount, Some(true))), "{types}");
+    }
+    let unknown = with_posture(|posture| posture.proc_mount = Fact::Unknown(Why::Ended));
+    assert!(!violates("allowedProcMountTypes: []", &unknown));
+}
+
+#[test]
+fn sysctls() {
+    for (spec, sysctls, expected) in [
+        ("", &[][..], false),
+        ("", &["kernel.shm_rmid_forced"], false),
+        ("", &["kernel.shm_rmid_forced", "kernel.msgmax"], true),
+        (
+            "allowedUnsafeSysctls: [kernel.msgmax]",
+            &["kernel.msgmax"],
+            false,
+        ),
+        (
+            "allowedUnsafeSysctls: ['kernel.msg*']",
+            &["kernel.msgmnb"],
+            false,
+        ),
+        (
+            "allowedUnsafeSysctls: ['kernel.msg*']",
+            &["kernel.sem"],
+            true,
+        ),
+        ("allowedUnsafeSysctls: ['*']", &["kernel.sem"], false),
+        (
+            "forbiddenSysctls: [kernel.shm_rmid_forced]",
+            &["kernel.shm_rmid_forced"],
+            true,
+        ),
+        (
+            "forbiddenSysctls: ['net.*']",
+            &["net.ipv4.tcp_syncookies"],
+            true,
+        ),
+        (
+            "forbiddenSysctls: ['*']",
+            &["net.ipv4.tcp_syncookies"],
+            true,
+        ),
+    ] {
+        let names = sysctls.iter().map(|name| (*name).to_owned()).collect();
+        let event = with_posture(|posture| posture.sysctls = found(names));
+        assert_eq!(violates(spec, &event), expected, "{spec} {sysctls:?}");
+    }
+}
+
+#[test]
+fn labels_of_se_linux() {
+    let with = |label: &str| {
+        let label = SeLinuxLabel::parse(label).unwrap();
+        with_posture(|posture| posture.se_linux = Fact::Known(label))
+    };
+    let options =
+        |options: &str| format!("seLinux: {{rule: MustRunAs, seLinuxOptions: {{{options}}}}}");
+    let label = "system_u:system_r:container_t:s0:c1.c3";
+    for (options, expected) in [
+        (options("type: container_t"), false),
+        (options("type: spc_t"), true),
+        (options("type: container_t, user: staff_u"), true),
+        (options("role: system_r"), false),
+        (options("level: 's0:c3,c2,c1'"), false),
+        (options("level: 's0:c1,c2'"), true),
+        ("seLinux: {rule: RunAsAny}".to_owned(), false),
+    ] {
+        assert_eq!(violates(&options, &with(label)), expected, "{options}");
+    }
+    let none = with_posture(|posture| posture.se_linux = Fact::Unknown(Why::NotInKernel));
+    assert!(!violates(&options("type: container_t"), &none));
+}
+
+#[test]
+fn profiles_of_seccomp_and_app_armor() {
+    const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/allowedProfileNames";
+    const APP_ARMOR: &str = "apparmor.security.beta.kubernetes.io/allowedProfileNames";
+    let known = |profile: &str| Fact::Known(profile.to_owned());
+    let seccomp = |profile: &str| with_posture(|posture| posture.seccomp = known(profile));
+    let app_armor = |profile: &str| with_posture(|posture| posture.app_armor = known(profile));
+    for (annotation, event, expected) in [
+        (None, seccomp("unconfined"), false),
+        (None, seccomp("runtime/default"), false),
+        (None, seccomp("localhost/a.json"), true),
+        (
+            Some((SECCOMP, "docker/default")),
+            seccomp("runtime/default"),
+            false,
+        ),
+        (
+            Some((SECCOMP, "docker/default")),
+            seccomp("unconfined"),
+            true,
+        ),
+        (
+            Some((SECCOMP, "localhost/a.json")),
+            seccomp("localhost/a.json"),
+            false,
+        ),
+        (
+            Some((SECCOMP, "localhost/a.json")),
+            seccomp("localhost/b.json"),
+            true,
+        ),
+        (Some((SECCOMP, "*")), seccomp("unconfined"), false),
+        (None, app_armor("unconfined"), false),
+        (
+            Some((APP_ARMOR, "runtime/default")),
+            app_armor("runtime/default"),
+            false,
+        ),
+        (
+            Some((APP_ARMOR, "runtime/default")),
+            app_armor("unconfined"),
+            true,
+        ),
+        (
+            Some((APP_ARMOR, "localhost/web")),
+            app_armor("localhost/web"),
+            false,
+        ),
+        (
+            Some((APP_ARMOR, "localhost/web")),
+            app_armor("localhost/other"),
+            true,
+        ),
+        (Some((APP_ARMOR, "")), app_armor("runtime/default"), true),
+    ] {
+        let annotations = annotation.map(|(key, value)| format!("{key}: '{value}'"));
+        let rules = load(&policy("p", annotations.as_deref().unwrap_or_default(), ""));
+        let found = !violated(&rules, &event).is_empty();
+        assert_eq!(
+            found, expected,
+            "{annotation:?} {:?}",
+            event.container.posture
+        );
+    }
+    let unknown = with_posture(|posture| {
+        posture.seccomp = Fact::Unknown(Why::Unnamed);
+        posture.app_armor = Fact::Unknown(Why::NotInKernel);
+    });
+    let annotations = format!("{SECCOMP}: runtime/default, {APP_ARMOR}: runtime/default");
+    let rules = load(&policy("p", &annotations, ""));
+    assert!(violated(&rules, &unknown).is_empty());
+    // A privileged container has no filter, whatever it asks for.
+    let privileged = container(|container| {
+        container.privileged = Some(true);
+        container.posture.seccomp = known("unconfined");
+    });
+    assert!(!violated(&rules, &privileged).contains("seccomp"));
+}
+
 #[test]
 fn capabilities() {
     const NET_ADMIN: u64 = 1 << 12;
@@ -554,11 +813,10 @@ fn policies_whose_names_differ_in_signs_only_do_not_meddle() {
         let matching = rules.matching(&event);
         matching.map(|(_, rule)| rule.name.clone()).collect()
     };
-    let of_calls = rules
-        .rules()
-        .iter()
-        .filter(|rule| rule.source == Source::Syscall);
-    assert_eq!(of_calls.count(), 3);
+    let of_users = rules.rules().iter().filter(|rule| {
+        rule.source == Source::Syscall && rule.control() == Some(Control::RunAsUser)
+    });
+    assert_eq!(of_users.count(), 3);
     for (id, allowed) in [(1, "a.b"), (2, "a-b"), (3, "a_b")] {
         let names = names(id);
         assert_eq!(names.len(), 2, "{names:?}");

@@ -117,6 +117,7 @@ fn event(activity: Activity, uid: u32, host_path: &str) -> SyscallEvent {
                 mount_path: "/mnt".to_owned(),
                 read_only: true,
                 fs_group: None,
+                driver: None,
             }]),
             ..Container::default()
         }),

@@ -3,14 +3,15 @@
 //! Kubernetes' runtimes write the pod's identity into the bundle's annotations, so that no API is
 //! needed for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::volumes;
+use crate::container::posture::{HostPort, Protocol, Way};
 use crate::container::{BindMount, Pod, Runtime, Volume};
 
 /// What a bundle tells.
@@ -34,6 +35,21 @@ pub struct Bundle {
     pub mounts: Vec<BindMount>,
     /// Whose layout it has.
     pub runtime: Option<Runtime>,
+    /// Whether a seccomp filter was ordered.
+    pub has_seccomp: bool,
+    /// The name of its profile, which only CRI-O notes.
+    pub seccomp: Option<String>,
+    /// The AppArmor profile that was ordered, by the kernel's name.
+    pub app_armor: Option<String>,
+    /// The SELinux label that was ordered.
+    pub se_linux: Option<String>,
+    /// Whether parts of `/proc` were to be covered or made read-only.
+    pub masks_proc: bool,
+    /// The names of the sysctls that were ordered, sorted.
+    pub sysctls: Vec<String>,
+    /// The ports of the host that were to lead to the pod, which only CRI-O notes, in the bundle of
+    /// the sandbox.
+    pub host_ports: Option<Vec<HostPort>>,
 }
 
 /// What came of looking for a bundle.
@@ -52,10 +68,20 @@ pub enum Lookup {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Config {
+    #[serde(deserialize_with = "or_default")]
     annotations: HashMap<String, String>,
     root: Root,
+    process: Process,
+    #[serde(deserialize_with = "or_default")]
     mounts: Vec<Mount>,
     linux: Linux,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Process {
+    apparmor_profile: String,
+    selinux_label: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -71,20 +97,44 @@ struct Mount {
     source: String,
     #[serde(rename = "type")]
     mount_type: String,
+    #[serde(deserialize_with = "or_default")]
     options: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Linux {
+    #[serde(deserialize_with = "or_default")]
     masked_paths: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    readonly_paths: Vec<String>,
     seccomp: Option<serde_json::Value>,
+    #[serde(deserialize_with = "or_default")]
+    sysctl: BTreeMap<String, String>,
     resources: Resources,
 }
+
+/// A port in an annotation of CRI-O (`internal/hostport`).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PortMapping {
+    host_port: i64,
+    container_port: i64,
+    protocol: String,
+}
+
+/// Sysctls that containerd and CRI-O give to every pod by their default configuration, with their
+/// values: nobody's wish.
+const RUNTIMES_OWN: [(&str, &str); 3] = [
+    ("net.ipv4.ip_unprivileged_port_start", "0"),
+    ("net.ipv4.ping_group_range", "0 2147483647"),
+    ("net.ipv4.ping_group_range", "0 0"),
+];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Resources {
+    #[serde(deserialize_with = "or_default")]
     devices: Vec<Device>,
 }
 
@@ -97,6 +147,13 @@ struct Device {
     device_type: Option<String>,
     major: Option<i64>,
     minor: Option<i64>,
+}
+
+/// What is there, or the default for nothing: some write `null`.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// The bundle of the container `id`.
@@ -121,12 +178,12 @@ fn find_below(root: &Path, id: &str) -> Lookup {
             }
         };
         match parse(&config) {
-            Some(mut bundle) => {
+            Ok(mut bundle) => {
                 bundle.runtime = runtime.or(bundle.runtime);
                 return Lookup::Found(Box::new(bundle));
             }
-            None => {
-                tracing::warn!(path = %path.display(), "a bundle makes no sense");
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a bundle makes no sense");
                 result = Lookup::Bad;
             }
         }
@@ -190,8 +247,8 @@ fn bundle_of_state(state: &[u8]) -> Option<PathBuf> {
 }
 
 /// Reads a `config.json`.
-pub(super) fn parse(config: &[u8]) -> Option<Bundle> {
-    let config: Config = serde_json::from_slice(config).ok()?;
+pub(super) fn parse(config: &[u8]) -> Result<Bundle, serde_json::Error> {
+    let config: Config = serde_json::from_slice(config)?;
     let annotation = |keys: &[&str]| {
         keys.iter()
             .find_map(|key| config.annotations.get(*key))
@@ -214,7 +271,7 @@ pub(super) fn parse(config: &[u8]) -> Option<Bundle> {
             && any(device.major)
             && any(device.minor)
     });
-    Some(Bundle {
+    Ok(Bundle {
         name: annotation(&[
             "io.kubernetes.cri.container-name",
             "io.kubernetes.container.name",
@@ -242,6 +299,64 @@ pub(super) fn parse(config: &[u8]) -> Option<Bundle> {
         volumes: config.mounts.iter().filter_map(volume).collect(),
         mounts: config.mounts.iter().filter_map(bind_mount).collect(),
         runtime: runtime(&config.annotations),
+        has_seccomp: linux.seccomp.is_some(),
+        seccomp: annotation(&["io.kubernetes.cri-o.SeccompProfilePath"])
+            .map(|profile| seccomp_profile(&profile)),
+        app_armor: some(&config.process.apparmor_profile),
+        se_linux: some(&config.process.selinux_label),
+        masks_proc: linux
+            .masked_paths
+            .iter()
+            .chain(&linux.readonly_paths)
+            .any(|path| path.starts_with("/proc/")),
+        sysctls: linux
+            .sysctl
+            .iter()
+            .filter(|(name, value)| !RUNTIMES_OWN.contains(&(name, value)))
+            .map(|(name, _)| name.clone())
+            .collect(),
+        host_ports: annotation(&["io.kubernetes.cri-o.PortMappings"])
+            .and_then(|text| serde_json::from_str::<Vec<PortMapping>>(&text).ok())
+            .map(|mappings| mappings.iter().filter_map(host_port).collect()),
+    })
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// A seccomp profile as runtimes name it, in the words of a policy's annotation. A profile of the
+/// node is named by its path, which the kubelet makes of its own folder and the pod's name for it
+/// (pkg/kubelet/kuberuntime/helpers.go, `fieldSeccompProfile`).
+pub(super) fn seccomp_profile(name: &str) -> String {
+    const KUBELETS: &str = "/seccomp/";
+    match name {
+        "runtime/default" | "docker/default" | "RuntimeDefault" => "runtime/default".to_owned(),
+        "unconfined" | "Unconfined" => "unconfined".to_owned(),
+        name => {
+            let path = name.strip_prefix("localhost/").unwrap_or(name);
+            let inside = path.split_once(KUBELETS).map(|(_, inside)| inside);
+            let own = inside.unwrap_or(path.trim_start_matches('/'));
+            format!("localhost/{own}")
+        }
+    }
+}
+
+fn host_port(mapping: &PortMapping) -> Option<HostPort> {
+    let protocol = match mapping.protocol.to_ascii_uppercase().as_str() {
+        "UDP" => Protocol::Udp,
+        "SCTP" => Protocol::Sctp,
+        _ => Protocol::Tcp,
+    };
+    mapped_port(mapping.host_port, mapping.container_port, protocol)
+}
+
+/// A port of the host that leads to one of a pod; `None` for the port 0, which stands for none.
+pub(super) fn mapped_port(host: i64, inside: i64, protocol: Protocol) -> Option<HostPort> {
+    Some(HostPort {
+        port: u16::try_from(host).ok().filter(|port| *port != 0)?,
+        protocol,
+        way: Way::MappedTo(u16::try_from(inside).ok()?),
     })
 }
 
@@ -294,6 +409,7 @@ fn volume(mount: &Mount) -> Option<Volume> {
         mount_path: mount.destination.clone(),
         read_only: mount.has(&["ro"]),
         fs_group: None,
+        driver: volumes::flex_driver(&mount.source),
     })
 }
 

@@ -9,10 +9,13 @@ use falco_psp_common::record::namespace;
 
 use super::bundle::{self, Bundle, Lookup};
 use super::cgroup::{self, ContainerRef};
+use super::csi;
 use super::engine;
 use super::host::HostNamespaces;
+use super::lsm::Modules;
 use super::metadata::MetadataCounts;
 use super::mountinfo::{self, Mount};
+use super::posture::{self, Sources};
 use super::processes;
 use super::volumes::{self, MountFacts};
 use crate::container::{Container, Gap, Pod};
@@ -88,6 +91,7 @@ pub struct Sighting<'a> {
 pub struct Containers {
     host: HostNamespaces,
     host_bounding_set: u64,
+    modules: Modules,
     by_id: HashMap<String, Tracked>,
     /// Control group → container; `None` for a group outside of any container.
     by_cgroup: HashMap<u64, Option<ContainerRef>>,
@@ -101,6 +105,7 @@ impl Containers {
         Self {
             host,
             host_bounding_set: host_bounding_set(),
+            modules: Modules::find(),
             by_id: HashMap::new(),
             by_cgroup: HashMap::new(),
             counts: MetadataCounts::default(),
@@ -163,6 +168,12 @@ impl Containers {
     /// The container of this id, if one of its programs has been seen.
     pub fn get(&self, id: &str) -> Option<&Tracked> {
         self.by_id.get(id)
+    }
+
+    /// The id of a process of the container, if the one that is known runs.
+    pub fn a_process(&self, id: &str) -> Option<u32> {
+        let (pid, start_ns) = self.by_id.get(id)?.alive;
+        processes::is_alive(pid, start_ns).then_some(pid)
     }
 
     /// How many are known.
@@ -303,8 +314,20 @@ impl Containers {
             Some(bundle) => Some(bundle.privileged),
             None => looks_privileged(),
         };
+        let host_network = shares(namespace::NET);
+        let sandbox = bundle.as_ref().and_then(posture::sandbox_of);
+        let sources = Sources {
+            bundle: bundle.as_ref(),
+            sandbox: sandbox.as_ref(),
+            mounts: mounts.as_ref(),
+            process,
+            host_network,
+            modules: &self.modules,
+        };
+        let posture = sources.posture();
         let ordered_root = bundle.as_ref().map(|bundle| bundle.root_read_only);
-        let bundle = bundle.unwrap_or_default();
+        let mut bundle = bundle.unwrap_or_default();
+        csi::complete(&mut bundle.volumes);
         let pod_uid = found.pod_uid.clone().or(bundle.pod.uid);
         let in_pod = pod_uid.is_some() || bundle.pod.name.is_some();
         let (root_read_only, volumes) = match mounts {
@@ -322,11 +345,12 @@ impl Containers {
             privileged,
             host_pid: shares(namespace::PID),
             host_ipc: shares(namespace::IPC),
-            host_network: shares(namespace::NET),
+            host_network,
             root_read_only,
             volumes,
             runtime: bundle.runtime,
             mounts: ordered_root.map(|_| bundle.mounts),
+            posture,
             ..Container::default()
         }
     }
@@ -428,11 +452,10 @@ impl Containers {
         let own = mountinfo::read(pid)
             .ok()
             .filter(|table| !table.is_empty())?;
-        Some(volumes::find(
-            &own,
-            &host_mounts(),
-            volumes::fs_group_in(pid),
-        ))
+        let fs_group = volumes::fs_group_in(pid);
+        let mut facts = volumes::find(&own, &host_mounts(), fs_group);
+        csi::complete(&mut facts.volumes);
+        Some(facts)
     }
 }
 

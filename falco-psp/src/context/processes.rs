@@ -119,6 +119,11 @@ fn read(pid: u32) -> Option<Found> {
     })
 }
 
+/// The state of process `pid`, if it runs.
+pub fn state(pid: u32) -> Option<Process> {
+    read(pid).map(|found| found.process)
+}
+
 fn innermost(status: &Status) -> Option<u32> {
     u32::try_from(*status.nspid.as_ref()?.last()?).ok()
 }

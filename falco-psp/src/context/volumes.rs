@@ -25,6 +25,8 @@ pub struct MountFacts {
 /// File systems that every container has its own mounts of. Without a pid or network namespace of
 /// its own a container shares `/proc` or `/sys` with the host, and yet they are no volumes.
 const PSEUDO: [&str; 6] = ["proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts"];
+/// Where the kubelet mounts parts of volumes, in a pod's folder.
+const SUBPATHS: &str = "volume-subpaths/";
 /// Where those are mounted in every container.
 const PSEUDO_PLACES: [&str; 3] = ["/proc", "/sys", "/dev"];
 
@@ -65,10 +67,11 @@ pub fn find(
             };
             facts.volumes.push(Volume {
                 volume_type,
-                host_path,
                 mount_path: mount.mount_point.clone(),
                 read_only: mount.read_only,
                 fs_group,
+                driver: flex_driver(&host_path),
+                host_path,
             });
         }
     }
@@ -103,12 +106,19 @@ fn is_pseudo(mount: &Mount) -> bool {
 }
 
 /// Where on the host the mounted directory is: at the host's mount of the same file system that
-/// holds it, the innermost if there are several.
+/// holds it, the innermost if there are several, and of these rather one in a pod's folder: the
+/// kubelet mounts some volumes for all pods first.
+///
+/// Of a volume's part (`subPath`) the kubelet makes a mount of its own, which does not tell what it
+/// is of: that tells the mount that the part was taken from.
 fn host_path(mount: &Mount, host: &[Mount]) -> Option<String> {
     let holder = host
         .iter()
         .filter(|held| held.device == mount.device && is_below(&mount.root, &held.root))
-        .max_by_key(|held| held.root.trim_end_matches('/').len())?;
+        .map(|held| (held, inside_pod_directory(&held.mount_point)))
+        .filter(|(_, inside)| inside.is_none_or(|inside| !inside.starts_with(SUBPATHS)))
+        .max_by_key(|(held, inside)| (held.root.trim_end_matches('/').len(), inside.is_some()))
+        .map(|(held, _)| held)?;
     let rest = mount.root.strip_prefix(holder.root.trim_end_matches('/'))?;
     let path = format!("{}{rest}", holder.mount_point.trim_end_matches('/'));
     Some(match path.trim_end_matches('/') {
@@ -148,22 +158,23 @@ fn volume_type_of_kubelet(inside_pod: &str) -> Option<String> {
     let mut parts = inside_pod.split('/');
     match parts.next()? {
         "volumes" => {
-            let plugin = parts.next()?;
-            Some(match plugin.split_once('~') {
+            let (plugin, name) = (parts.next()?, parts.next()?);
+            let volume_type = match plugin.split_once('~') {
                 Some(("kubernetes.io", name)) => type_of_plugin(name),
-                // Any other vendor is a flex volume's.
-                _ => "flexVolume".to_owned(),
-            })
+                // Any other vendor is a flexVolume's.
+                _ => FLEX,
+            };
+            let claimed = volume_type == FLEX && is_provisioned(name);
+            Some(if claimed { CLAIMED } else { volume_type }.to_owned())
         }
-        // A part of a volume whose type the path does not tell; the volume itself is mounted
-        // nowhere else in the container.
+        // A part of a volume whose type the path does not tell (see `host_path`).
         "volume-subpaths" => None,
         _ => None,
     }
 }
 
 /// The policy's word for a volume plugin (`pkg/volume/*`: their names without `kubernetes.io/`).
-fn type_of_plugin(plugin: &str) -> String {
+fn type_of_plugin(plugin: &str) -> &str {
     match plugin {
         "configmap" => "configMap",
         "empty-dir" => "emptyDir",
@@ -179,10 +190,35 @@ fn type_of_plugin(plugin: &str) -> String {
         "vsphere-volume" => "vsphereVolume",
         "photon-pd" => "photonPersistentDisk",
         // A persistent volume on a disk of the node: only a claim leads to it.
-        "local-volume" => "persistentVolumeClaim",
-        other => other,
+        "local-volume" => CLAIMED,
+        "cinder" | "csi" | "fc" | "flocker" | "glusterfs" | "iscsi" | "nfs" | "projected"
+        | "quobyte" | "rbd" | "secret" | "storageos" => plugin,
+        // A flexVolume's driver may call itself `kubernetes.io/lvm`.
+        _ => FLEX,
     }
-    .to_owned()
+}
+
+const FLEX: &str = "flexVolume";
+/// What a pod names for a volume that a claim leads to.
+pub(super) const CLAIMED: &str = "persistentVolumeClaim";
+
+/// The driver of a flexVolume at this path of the host: its name in the path has a `~` for the `/`
+/// (pkg/volume/flexvolume/util.go, `EscapeQualifiedName`).
+pub(super) fn flex_driver(host_path: &str) -> Option<String> {
+    let inside_pod = inside_pod_directory(host_path)?;
+    let plugin = inside_pod.strip_prefix("volumes/")?.split('/').next()?;
+    let is_flex = match plugin.split_once('~') {
+        Some(("kubernetes.io", name)) => type_of_plugin(name) == FLEX,
+        _ => true,
+    };
+    is_flex.then(|| plugin.replacen('~', "/", 1))
+}
+
+/// Whether a volume's name is one that provisioners give: `pvc-` and the claim's uid. Only a claim
+/// leads to such a volume.
+fn is_provisioned(name: &str) -> bool {
+    let uid = name.strip_prefix("pvc-").unwrap_or_default();
+    uid.len() == 36 && uid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 
 /// Where containerd, Docker, CRI-O and podman keep the files that they mount into every container.
@@ -323,6 +359,80 @@ mod tests {
                 "emptyDir"
             ]
         );
+    }
+
+    #[test]
+    fn a_flex_volume_has_its_driver() {
+        let driver = |plugin: &str| flex_driver(&format!("{KUBELET}/volumes/{plugin}/v/sub"));
+        assert_eq!(driver("acme~lvm").as_deref(), Some("acme/lvm"));
+        assert_eq!(driver("lvm").as_deref(), Some("lvm"));
+        assert_eq!(
+            driver("kubernetes.io~lvm").as_deref(),
+            Some("kubernetes.io/lvm")
+        );
+        assert_eq!(driver("kubernetes.io~nfs"), None);
+        assert_eq!(flex_driver("/srv/volumes/acme~lvm/v"), None);
+        let kind = |path: &str| volume_type(&format!("{KUBELET}/volumes/{path}"), "/v");
+        assert_eq!(kind("kubernetes.io~lvm/v").as_deref(), Some("flexVolume"));
+        // Only a claim leads to a volume that a provisioner has named.
+        let provisioned = "acme~lvm/pvc-0b4f5c1e-2b7a-4f52-9c4e-0a1b2c3d4e5f";
+        assert_eq!(kind(provisioned).as_deref(), Some("persistentVolumeClaim"));
+        assert_eq!(kind("acme~lvm/pvc-mine").as_deref(), Some("flexVolume"));
+    }
+
+    #[test]
+    fn a_part_of_a_volume_is_of_the_volumes_type() {
+        let mut host = HOST.to_owned();
+        let part = |index: u8, device: &str, root: &str| {
+            let place = format!("{KUBELET}/volume-subpaths/v/web/{index}");
+            format!("5{index} 27 {device} {root} {place} rw - ext4 /dev/x rw\n")
+        };
+        host += &part(0, "254:0", "/etc/ssl");
+        host += &part(1, "0:50", "/logs");
+        let container = "\
+323 300 0:60 / / rw - overlay overlay rw,lowerdir=x
+400 323 254:0 /etc/ssl /ssl ro - ext4 /dev/vda rw
+401 323 0:50 /logs /logs rw - tmpfs tmpfs rw
+";
+        let facts = find(
+            &parse(container.as_bytes()),
+            &parse(host.as_bytes()),
+            |_| None,
+        );
+        let volumes: Vec<_> = facts
+            .volumes
+            .iter()
+            .map(|volume| (volume.volume_type.as_str(), volume.host_path.as_str()))
+            .collect();
+        let cache = format!("{KUBELET}/volumes/kubernetes.io~empty-dir/cache/logs");
+        assert_eq!(volumes, [("hostPath", "/etc/ssl"), ("emptyDir", &*cache)]);
+    }
+
+    #[test]
+    fn a_volume_that_the_kubelet_mounts_twice_is_the_pods() {
+        let mount = format!("{KUBELET}/volumes/kubernetes.io~csi/data/mount");
+        for last in [false, true] {
+            let mut places = [
+                "/var/lib/kubelet/plugins/kubernetes.io/csi/acme/1/globalmount",
+                &mount,
+            ];
+            if last {
+                places.reverse();
+            }
+            let host: String = places
+                .iter()
+                .map(|place| format!("60 27 8:16 / {place} rw - ext4 /dev/sdb rw\n"))
+                .collect();
+            let container = "323 300 0:60 / / rw - overlay overlay rw\n\
+                             400 323 8:16 / /data rw - ext4 /dev/sdb rw\n";
+            let facts = find(
+                &parse(container.as_bytes()),
+                &parse(host.as_bytes()),
+                |_| None,
+            );
+            assert_eq!(facts.volumes[0].host_path, mount);
+            assert_eq!(facts.volumes[0].volume_type, "csi");
+        }
     }
 
     #[test]

@@ -77,6 +77,8 @@ struct Header {
     name: String,
     shown: String,
     prefix: String,
+    /// Whether its rules have a scope.
+    limited: bool,
 }
 
 /// Strings of conditions.
@@ -140,9 +142,14 @@ fn names<S: Serializer>(controls: &[Control], serializer: S) -> Result<S::Ok, S:
 impl Context {
     pub(super) fn new(policy: &Policy) -> Result<Self, ConvertError> {
         let capabilities = policy.capabilities.attainable();
+        let declared = Declared::new(policy)?;
         let has_rule = |control: &Control| {
             templates::observes(*control)
-                && (*control != Control::Capabilities || capabilities.is_some())
+                && match control {
+                    Control::Capabilities => capabilities.is_some(),
+                    Control::SeLinux => declared.has_label(),
+                    _ => true,
+                }
         };
         let restricted = Control::ALL.into_iter();
         let (observed, unobserved): (Vec<_>, Vec<_>) = restricted
@@ -182,6 +189,7 @@ impl Context {
                 name: text::printable(&policy.name),
                 shown: text::harmless(&policy.name),
                 prefix: prefix.clone(),
+                limited: scope.limited,
             },
             name: text::printable(&policy.name),
             shown: text::harmless(&policy.name),
@@ -193,7 +201,7 @@ impl Context {
                 .map(Control::name)
                 .collect(),
             observed: observed.into_iter().map(Control::name).collect(),
-            declared: Declared::new(policy)?,
+            declared,
             unobserved,
             unusable: policy
                 .unusable()

@@ -1,10 +1,12 @@
-//! What the templates get to see of a policy for the rules about declared pods.
+//! What the templates get to see of a policy for the rules about declared pods, and for those about
+//! the state of containers that ask the same.
 
 use serde::Serialize;
 
 use super::ConvertError;
 use super::context::{string, strings};
 use super::text;
+use crate::container::posture::selinux_level;
 use crate::pod::{canonical_seccomp, selinux_label};
 use crate::psp::{AllowedNames, Policy, ProcMountType, SeLinux};
 
@@ -53,6 +55,8 @@ impl Names {
 #[derive(Serialize)]
 struct Label {
     string: String,
+    /// The condition for a container that has another one; empty if any will do.
+    observed: String,
     shown: String,
 }
 
@@ -66,6 +70,8 @@ struct Capabilities {
 #[derive(Serialize)]
 struct Sysctls {
     condition: String,
+    /// The same for a container.
+    observed: String,
     shown: String,
 }
 
@@ -80,6 +86,10 @@ struct RuntimeClass {
 struct Profiles {
     /// `None`: any.
     allowed: Option<Names>,
+    /// What a container may be seen to have.
+    observed: Names,
+    /// Whether no profile may be named.
+    none_allowed: bool,
     /// Whether what does not name one is denied, after the default is filled in.
     unset_denied: bool,
     default: Option<String>,
@@ -126,14 +136,40 @@ impl Declared {
     }
 }
 
+impl Declared {
+    /// Whether the policy names a part of an SELinux label.
+    pub(super) fn has_label(&self) -> bool {
+        let label = self.se_linux.as_ref();
+        label.is_some_and(|label| !label.observed.is_empty())
+    }
+}
+
 fn se_linux(policy: &Policy) -> Result<Option<Label>, ConvertError> {
     let SeLinux::MustRunAs(Some(options)) = &policy.se_linux else {
         return Ok(None);
     };
     let parts = [&options.user, &options.role, &options.type_, &options.level];
     let [user, role, type_, level] = parts;
+    let mut observed = Vec::new();
+    for (part, value) in [
+        ("user", user),
+        ("role", role),
+        ("type", type_),
+        ("level", &selinux_level(level)),
+    ] {
+        if !value.is_empty() {
+            let value = string("seLinux", value)?;
+            let field = format!("container.selinux.{part}");
+            observed.push(format!("({field} exists and not {field} = {value})"));
+        }
+    }
     Ok(Some(Label {
         string: string("seLinux", &selinux_label(user, role, type_, level))?,
+        observed: match observed.as_slice() {
+            [one] => one.clone(),
+            [] => String::new(),
+            several => format!("({})", several.join(" or ")),
+        },
         shown: text::harmless(&parts.map(String::as_str).join("|")),
     }))
 }
@@ -158,6 +194,20 @@ fn seccomp(policy: &Policy) -> Result<Profiles, ConvertError> {
         .as_deref()
         .filter(|name| !name.is_empty());
     let mut unset_denied = false;
+    let mut named = match &policy.seccomp.allowed {
+        AllowedNames::Any => Vec::new(),
+        AllowedNames::Only(names) => names.iter().map(|name| canonical_seccomp(name)).collect(),
+    };
+    // An old name and a new one may be one.
+    named.sort();
+    named.dedup();
+    let none_allowed = named.is_empty();
+    let seen = match none_allowed {
+        true => ["unconfined", "runtime/default"]
+            .map(str::to_owned)
+            .to_vec(),
+        false => named,
+    };
     let allowed = match &policy.seccomp.allowed {
         AllowedNames::Any => None,
         AllowedNames::Only(names) => {
@@ -172,6 +222,8 @@ fn seccomp(policy: &Policy) -> Result<Profiles, ConvertError> {
     };
     Ok(Profiles {
         allowed,
+        observed: Names::new("seccomp", &seen)?,
+        none_allowed,
         unset_denied,
         default: default.map(text::harmless),
     })
@@ -190,14 +242,34 @@ fn app_armor(policy: &Policy) -> Result<Profiles, ConvertError> {
             (Some(Names::new("apparmor", names)?), denied)
         }
     };
+    let named = policy.app_armor.allowed.iter().flatten();
+    let seen: Vec<String> = named.filter(|name| !name.is_empty()).cloned().collect();
     Ok(Profiles {
         allowed,
+        observed: Names::new("apparmor", &seen)?,
+        none_allowed: seen.is_empty(),
         unset_denied,
         default: default.map(text::harmless),
     })
 }
 
 fn sysctls(policy: &Policy) -> Result<Sysctls, ConvertError> {
+    let allowed = &policy.sysctls.allowed_unsafe;
+    let mut shown: Vec<String> = allowed.iter().map(|name| text::harmless(name)).collect();
+    shown.insert(0, "the safe ones".to_owned());
+    if !policy.sysctls.forbidden.is_empty() {
+        let forbidden = text::harmless(&policy.sysctls.forbidden.join(", "));
+        shown.push(format!("but not {forbidden}"));
+    }
+    Ok(Sysctls {
+        condition: sysctls_beyond(policy, "ka.pod.sysctls")?,
+        observed: sysctls_beyond(policy, "container.sysctls")?,
+        shown: shown.join(", "),
+    })
+}
+
+/// The condition for sysctls in the fields of `names_in` that the policy does not allow.
+fn sysctls_beyond(policy: &Policy, names_in: &str) -> Result<String, ConvertError> {
     let field = "sysctls";
     let mut parts = Vec::new();
     let (patterns, names): (Vec<_>, Vec<_>) = policy
@@ -208,15 +280,15 @@ fn sysctls(policy: &Policy) -> Result<Sysctls, ConvertError> {
     if !names.is_empty() {
         let names: Vec<String> = names.into_iter().cloned().collect();
         let names = strings(field, &names)?.join(", ");
-        parts.push(format!("ka.pod.sysctls intersects ({names})"));
+        parts.push(format!("{names_in} intersects ({names})"));
     }
     for pattern in patterns {
         let prefix = pattern.trim_end_matches('*');
         parts.push(if prefix.is_empty() {
-            "ka.pod.sysctls exists".to_owned()
+            format!("{names_in} exists")
         } else {
             format!(
-                "ka.pod.sysctls.prefixes intersects ({})",
+                "{names_in}.prefixes intersects ({})",
                 string(field, prefix)?
             )
         });
@@ -231,19 +303,10 @@ fn sysctls(policy: &Policy) -> Result<Sysctls, ConvertError> {
             .collect::<Result<_, _>>()?;
         let all = all.join(", ");
         parts.push(format!(
-            "(ka.pod.sysctls.parts exists and not ka.pod.sysctls.parts pmatch ({all}))"
+            "({names_in}.parts exists and not {names_in}.parts pmatch ({all}))"
         ));
     }
-    let mut shown: Vec<String> = allowed.iter().map(|name| text::harmless(name)).collect();
-    shown.insert(0, "the safe ones".to_owned());
-    if !policy.sysctls.forbidden.is_empty() {
-        let forbidden = text::harmless(&policy.sysctls.forbidden.join(", "));
-        shown.push(format!("but not {forbidden}"));
-    }
-    Ok(Sysctls {
-        condition: format!("({})", parts.join(" or ")),
-        shown: shown.join(", "),
-    })
+    Ok(format!("({})", parts.join(" or ")))
 }
 
 /// A name, or a prefix that ends in `*`, as `pmatch` compares it with `ka.pod.sysctls.parts`.

@@ -48,24 +48,10 @@ templates! {
     AppArmor = "apparmor",
 }
 
-/// Whether the control has a rule about what pods do.
+/// Whether the control has a rule about what pods do. A node knows the handler of a pod, not the
+/// runtime class that it names.
 pub(super) fn observes(control: Control) -> bool {
-    matches!(
-        control,
-        Control::Privileged
-            | Control::HostPid
-            | Control::HostIpc
-            | Control::HostNetwork
-            | Control::Volumes
-            | Control::AllowedHostPaths
-            | Control::FsGroup
-            | Control::RunAsUser
-            | Control::RunAsGroup
-            | Control::SupplementalGroups
-            | Control::ReadOnlyRootFilesystem
-            | Control::AllowPrivilegeEscalation
-            | Control::Capabilities
-    )
+    control != Control::RuntimeClass
 }
 
 /// Renders the rules file.
@@ -81,6 +67,10 @@ pub(super) fn render(context: &Context) -> Result<String, Error> {
     environment.add_template(
         "audit.yaml.j2",
         include_str!("../../../templates/audit.yaml.j2"),
+    )?;
+    environment.add_template(
+        "activity.yaml.j2",
+        include_str!("../../../templates/activity.yaml.j2"),
     )?;
     environment.add_template(MAIN, include_str!("../../../templates/policy.yaml.j2"))?;
     for (_, name, source) in PARTIALS {

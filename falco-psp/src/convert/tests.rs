@@ -14,14 +14,26 @@ const FREE: &str = concat!(
 
 /// A policy that allows everything observable but what the lines say.
 fn policy(lines: &str) -> Policy {
+    with_annotations(
+        "{seccomp.security.alpha.kubernetes.io/allowedProfileNames: '*'}",
+        lines,
+    )
+}
+
+/// The same with these annotations, not those that allow everything.
+fn with_annotations(annotations: &str, lines: &str) -> Policy {
     let mut text = format!(
-        "apiVersion: policy/v1beta1\nkind: PodSecurityPolicy\nmetadata:\n  name: p\nspec:\n{FREE}"
+        "apiVersion: policy/v1beta1\nkind: PodSecurityPolicy\nmetadata:\n  name: p\n  \
+         annotations: {annotations}\nspec:\n{FREE}"
     );
     let defaults = [
         ("volumes", "['*']"),
         ("allowedCapabilities", "['*']"),
         ("runAsUser", "{rule: RunAsAny}"),
         ("supplementalGroups", "{rule: RunAsAny}"),
+        ("hostPorts", "[{min: 0, max: 65535}]"),
+        ("allowedUnsafeSysctls", "['*']"),
+        ("allowedProcMountTypes", "[Default, Unmasked]"),
     ];
     for (field, value) in defaults {
         if !lines.contains(field) {
@@ -242,20 +254,164 @@ fn capabilities() {
 
 #[test]
 fn what_no_rule_observes_is_named() {
-    let rules = rules_text(&policy("hostPorts: []")).unwrap();
-    let expected = [
-        Control::HostPorts,
-        Control::Sysctls,
-        Control::AllowedProcMountTypes,
-        Control::Seccomp,
-    ];
-    assert_eq!(rules.unobserved, expected);
-    assert!(
-        rules
-            .text
-            .contains("#   hostPorts, sysctls, allowedProcMountTypes, seccomp\n")
+    let rules = rules_text(&policy("runtimeClass: {allowedRuntimeClassNames: []}")).unwrap();
+    assert_eq!(rules.unobserved, [Control::RuntimeClass]);
+    assert!(rules.text.contains("#   runtimeClass\n"));
+    // Admission takes any label for the one that this policy asks for, and sets none.
+    let rules = rules_text(&policy("seLinux: {rule: MustRunAs}")).unwrap();
+    assert_eq!(rules.unobserved, [Control::SeLinux]);
+}
+
+#[test]
+fn host_ports() {
+    for (ports, expected) in [
+        ("[]", ""),
+        (
+            "[{min: 80, max: 80}, {min: 8000, max: 8080}]",
+            "\"80:80\", \"8000:8080\"",
+        ),
+    ] {
+        assert_eq!(
+            conditions(&policy(&format!("hostPorts: {ports}"))),
+            [format!(
+                "evt.type=container and container.host_ports exists \
+                 and not container.host_ports in ({expected})"
+            )]
+        );
+    }
+}
+
+#[test]
+fn drivers() {
+    assert_eq!(
+        conditions(&policy(
+            "allowedCSIDrivers: [{name: csi.a.io}, {name: csi.b.io}]"
+        )),
+        [
+            "evt.type=container and container.volumes.csi_driver exists \
+          and not container.volumes.csi_driver in (\"csi.a.io\", \"csi.b.io\")"
+        ]
     );
-    assert_eq!(conditions(&policy("hostPorts: []")), [""; 0]);
+    assert_eq!(
+        conditions(&policy("allowedFlexVolumes: [{driver: acme/lvm}]")),
+        [
+            "evt.type=container and container.volumes.flex_driver exists \
+          and not container.volumes.flex_driver in (\"acme/lvm\")"
+        ]
+    );
+}
+
+#[test]
+fn proc_mounts() {
+    let unless_privileged = "and not container.privileged=true";
+    for (types, expected) in [("[]", "Default"), ("[Unmasked]", "Unmasked")] {
+        assert_eq!(
+            conditions(&policy(&format!("allowedProcMountTypes: {types}"))),
+            [format!(
+                "evt.type=container and container.proc_mount exists \
+                 and not container.proc_mount in ({expected}) {unless_privileged}"
+            )]
+        );
+    }
+}
+
+#[test]
+fn sysctls() {
+    let safe = "\"/kernel/shm_rmid_forced/=\", \"/net/ipv4/ip_local_port_range/=\", \
+                \"/net/ipv4/tcp_syncookies/=\", \"/net/ipv4/ping_group_range/=\"";
+    for (lines, expected) in [
+        (
+            "allowedUnsafeSysctls: []".to_owned(),
+            format!(
+                "((container.sysctls.parts exists and not container.sysctls.parts pmatch ({safe})))"
+            ),
+        ),
+        (
+            "allowedUnsafeSysctls: ['kernel.msg*']\nforbiddenSysctls: [net.core.somaxconn]"
+                .to_owned(),
+            format!(
+                "(container.sysctls intersects (\"net.core.somaxconn\") or \
+                 (container.sysctls.parts exists \
+                 and not container.sysctls.parts pmatch ({safe}, \"/kernel/msg*\")))"
+            ),
+        ),
+        (
+            "allowedUnsafeSysctls: []\nforbiddenSysctls: ['net.*']".to_owned(),
+            format!(
+                "(container.sysctls.prefixes intersects (\"net.\") or \
+                 (container.sysctls.parts exists \
+                 and not container.sysctls.parts pmatch ({safe})))"
+            ),
+        ),
+    ] {
+        let expected = format!("evt.type=container and {expected}");
+        assert_eq!(conditions(&policy(&lines)), [expected], "{lines}");
+    }
+}
+
+#[test]
+fn labels() {
+    let one = policy("seLinux: {rule: MustRunAs, seLinuxOptions: {type: app_t}}");
+    assert_eq!(
+        conditions(&one),
+        ["evt.type=container and (container.selinux.type exists \
+          and not container.selinux.type = \"app_t\")"]
+    );
+    // As the kernel writes it, or otherwise.
+    for level in ["s0:c1,c2,c3", "s0:c3,c1.c2"] {
+        let options = format!("{{user: system_u, level: '{level}'}}");
+        let two = policy(&format!(
+            "seLinux: {{rule: MustRunAs, seLinuxOptions: {options}}}"
+        ));
+        assert_eq!(
+            conditions(&two),
+            ["evt.type=container and ((container.selinux.user exists \
+              and not container.selinux.user = \"system_u\") or (container.selinux.level exists \
+              and not container.selinux.level = \"s0:c1,c2,c3\"))"]
+        );
+    }
+}
+
+#[test]
+fn profiles() {
+    const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/allowedProfileNames";
+    const APP_ARMOR: &str = "apparmor.security.beta.kubernetes.io/allowedProfileNames";
+    for (annotations, field, expected) in [
+        // None may be named: what runs without one is unconfined, or has the runtime's own.
+        (
+            "{}".to_owned(),
+            "seccomp",
+            "\"unconfined\", \"runtime/default\"",
+        ),
+        (
+            format!("{{{SECCOMP}: 'docker/default,runtime/default,localhost/a.json'}}"),
+            "seccomp",
+            "\"localhost/a.json\", \"runtime/default\"",
+        ),
+        (
+            format!("{{{SECCOMP}: '*', {APP_ARMOR}: 'runtime/default,localhost/web'}}"),
+            "apparmor",
+            "\"runtime/default\", \"localhost/web\"",
+        ),
+        (
+            format!("{{{SECCOMP}: '*', {APP_ARMOR}: ''}}"),
+            "apparmor",
+            "",
+        ),
+    ] {
+        assert_eq!(
+            conditions(&with_annotations(&annotations, "")),
+            [format!(
+                "evt.type=container and container.{field} exists \
+                 and not container.{field} in ({expected}){}",
+                match field {
+                    "seccomp" => " and not container.privileged=true",
+                    _ => "",
+                }
+            )],
+            "{annotations}"
+        );
+    }
 }
 
 #[test]

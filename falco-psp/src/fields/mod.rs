@@ -15,6 +15,7 @@ mod ka;
 mod labels;
 pub mod list;
 mod mounts;
+mod posture;
 mod proc;
 mod source;
 mod thread;
@@ -225,13 +226,14 @@ impl Field {
 }
 
 /// The classes, in the order of the documentation.
-static CLASSES: [&[Field]; 14] = [
+static CLASSES: [&[Field]; 15] = [
     &evt::FIELDS,
     &proc::FIELDS,
     &thread::FIELDS,
     &user::FIELDS,
     &group::FIELDS,
     &container::FIELDS,
+    &posture::FIELDS,
     &mounts::FIELDS,
     &k8s::FIELDS,
     ka::FIELDS,

@@ -3,7 +3,10 @@ use std::sync::Arc;
 
 use super::image::Image;
 use super::*;
-use crate::container::{BindMount, Container, Gap, Owner, Pod, Runtime};
+use crate::container::posture::{
+    Fact, Facts, HostPort, Posture, ProcMount, Protocol, SeLinuxLabel, Way, Why,
+};
+use crate::container::{BindMount, Container, Gap, Owner, Pod, Runtime, Volume};
 use crate::event::{Activity, Capabilities, CommandLine, Process, SyscallEvent};
 
 fn event(activity: Activity) -> SyscallEvent {
@@ -50,6 +53,7 @@ fn names_are_unique_and_of_their_class() {
         "thread.",
         "user.",
         "group.",
+        "container.",
         "container.",
         "container.",
         "k8s.",
@@ -394,4 +398,89 @@ fn a_pod_is_told_in_full() {
     let key = "app.kubernetes.io/name";
     let dotted = lookup(&format!("k8s.pod.label.{key}"), None).unwrap();
     assert!(dotted.is_same(&lookup("k8s.pod.label", Some(key)).unwrap()));
+}
+
+#[test]
+fn what_confines_a_container_is_told() {
+    let port = |port, protocol, way| HostPort {
+        port,
+        protocol,
+        way,
+    };
+    let volume = |volume_type: &str, driver: Option<&str>| Volume {
+        volume_type: volume_type.to_owned(),
+        host_path: "/v".to_owned(),
+        mount_path: "/v".to_owned(),
+        read_only: true,
+        fs_group: None,
+        driver: driver.map(str::to_owned),
+    };
+    let everywhere = Way::Listens("0.0.0.0".parse().unwrap());
+    let event = SyscallEvent {
+        container: Arc::new(Container {
+            volumes: Some(vec![
+                volume("csi", Some("csi.acme.io")),
+                volume("csi", Some("csi.acme.io")),
+                volume("csi", None),
+                volume("persistentVolumeClaim", Some("csi.other.io")),
+                volume("flexVolume", Some("acme/lvm")),
+            ]),
+            posture: Posture {
+                seccomp: Fact::Known("localhost/a.json".to_owned()),
+                app_armor: Fact::Unknown(Why::NotInKernel),
+                se_linux: Fact::Known(SeLinuxLabel::parse("u:r:t:s0:c1.c2").unwrap()),
+                proc_mount: Fact::Known(ProcMount::Unmasked),
+                sysctls: Facts {
+                    found: vec!["net.a".to_owned()],
+                    missing: None,
+                },
+                host_ports: Facts {
+                    found: vec![
+                        port(80, Protocol::Tcp, Way::MappedTo(8080)),
+                        port(80, Protocol::Tcp, everywhere),
+                        port(53, Protocol::Udp, everywhere),
+                    ],
+                    missing: Some(Why::TooMany),
+                },
+            },
+            ..Container::default()
+        }),
+        ..event(Activity::Container)
+    };
+    for (name, expected) in [
+        ("container.host_ports", &["80", "53"][..]),
+        (
+            "container.host_ports.of",
+            &[
+                "TCP 80 (mapped to 8080)",
+                "TCP 0.0.0.0:80",
+                "UDP 0.0.0.0:53",
+            ],
+        ),
+        ("container.volumes.csi_driver", &["csi.acme.io"]),
+        ("container.volumes.flex_driver", &["acme/lvm"]),
+        ("container.selinux.user", &["u"]),
+        ("container.selinux.role", &["r"]),
+        ("container.selinux.type", &["t"]),
+        ("container.selinux.level", &["s0:c1,c2"]),
+        ("container.sysctls", &["net.a"]),
+        ("container.sysctls.parts", &["/net/a/="]),
+        (
+            "container.sysctls.prefixes",
+            &["n", "ne", "net", "net.", "net.a"],
+        ),
+        ("container.proc_mount", &["Unmasked"]),
+        ("container.seccomp", &["localhost/a.json"]),
+        ("container.apparmor", &[]),
+        (
+            "container.posture.missing",
+            &[
+                "hostPorts: too many open files",
+                "apparmor: not in force in this kernel",
+                "allowedCSIDrivers: no vol_data.json of the kubelet",
+            ],
+        ),
+    ] {
+        assert_eq!(values(name, &event), expected, "{name}");
+    }
 }

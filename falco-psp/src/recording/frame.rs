@@ -21,6 +21,10 @@ pub const VERSION: u32 = 1;
 /// One line. Times are nanoseconds since the Unix epoch.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one frame at a time, and it is not kept"
+)]
 pub enum Frame<'a> {
     /// What this is: always the first.
     Start(Start),

@@ -14,7 +14,7 @@ use crate::agent::Fates;
 use crate::container::Container;
 use crate::context::metadata::MetadataCounts;
 use crate::policies::Policies;
-use crate::rules::{RuleSet, escape};
+use crate::rules::{RuleSet, Source, escape};
 use crate::sources::syscall::ledger::Counts;
 
 /// All that a summary tells.
@@ -149,7 +149,7 @@ impl Summary<'_> {
                 names.join(", ")
             )?;
         }
-        let mut unknown = self.departed.unknown;
+        let mut unknown = self.departed.unknown.clone();
         for container in self.containers.iter().copied().chain(self.departed.named()) {
             unknown.count(container);
         }
@@ -164,6 +164,21 @@ impl Summary<'_> {
                 writeln!(
                     text,
                     "unknown: {fact} of {containers} containers; not judged"
+                )?;
+            }
+        }
+        for (control, why, containers) in unknown.posture() {
+            // A rule of the user's own may ask for it, too; then its field has the reason.
+            let is_judged = self
+                .rules
+                .rules()
+                .iter()
+                .any(|rule| rule.source == Source::Syscall && rule.control() == Some(control));
+            if is_judged {
+                let why = why.describe();
+                writeln!(
+                    text,
+                    "unknown: {control} of {containers} containers ({why}); not judged by it"
                 )?;
             }
         }

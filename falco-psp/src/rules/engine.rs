@@ -235,4 +235,14 @@ impl RuleSet {
         let all = of_calls.map(|rule| &rule.event_types);
         all.fold(EventTypes::NONE, |types, other| types.union(other))
     }
+
+    /// Whether some rule asks for this field, or for one whose name goes on after a dot.
+    pub fn asks_for(&self, field: &str) -> bool {
+        let is_meant = |name: &str| {
+            let rest = name.strip_prefix(field);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let mut rules = self.rules.iter();
+        rules.any(|rule| rule.field_names().into_iter().any(is_meant))
+    }
 }

@@ -88,6 +88,7 @@ fn volume(volume_type: &str, host_path: &str, read_only: bool) -> Volume {
         mount_path: "/mnt".to_owned(),
         read_only,
         fs_group: (volume_type == "configMap").then_some(2000),
+        driver: None,
     }
 }
 

@@ -30,6 +30,8 @@ const BATCH: usize = 4_096;
 const LEDGER_TICK: Duration = Duration::from_secs(1);
 /// How often containers that are gone are looked for.
 const FORGET_TICK: Duration = Duration::from_secs(5);
+/// How often ports are looked for that containers listen at.
+const PORTS_TICK: Duration = Duration::from_secs(2);
 
 /// The live source: the kernel side and what judges its records.
 pub(super) struct Live {
@@ -41,6 +43,7 @@ pub(super) struct Live {
     started: Instant,
     last_look: Instant,
     last_forgetting: Instant,
+    last_look_at_ports: Instant,
     lost_before: u64,
     pub(super) host: HostNamespaces,
     pub(super) ring_bytes: u64,
@@ -122,6 +125,7 @@ impl Live {
         );
         eprintln!("{header}");
         agent.judge_found(found);
+        agent.look_at_ports();
         readiness.done(Step::FirstScan);
         let reader = Reader::new(kernel.take_ring()?).map_err(system("wait for the ring"))?;
         Ok(Self {
@@ -132,6 +136,7 @@ impl Live {
             started,
             last_look: Instant::now(),
             last_forgetting: Instant::now(),
+            last_look_at_ports: Instant::now(),
             lost_before: 0,
             host,
             ring_bytes: ring_bytes.into(),
@@ -172,6 +177,7 @@ impl Live {
             .judge_by(Arc::clone(&self.rules), Arc::clone(policies));
         let running = self.agent.scan();
         self.agent.judge_again(running);
+        self.agent.look_at_ports();
         self.started = Instant::now();
         Ok(found)
     }
@@ -205,6 +211,10 @@ impl Live {
             self.last_forgetting = Instant::now();
             self.agent.forget_gone();
         }
+        if self.last_look_at_ports.elapsed() >= PORTS_TICK {
+            self.last_look_at_ports = Instant::now();
+            self.agent.look_at_ports();
+        }
     }
 
     fn tell_loss(&mut self) {
@@ -219,6 +229,7 @@ impl Live {
     pub(super) fn stop(&mut self) {
         self.kernel.disarm();
         while self.reader.drain(BATCH, |record| self.agent.take(record)) > 0 {}
+        self.agent.look_at_ports();
         self.agent.settle_all();
         self.tell_loss();
         for (posture, times) in self.kernel.repeats() {

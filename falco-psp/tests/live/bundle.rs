@@ -173,7 +173,7 @@ impl Bundle {
         }
         for mount in bundle.config["mounts"].as_array_mut().into_iter().flatten() {
             let of_kernel = mount["type"] == "sysfs" || mount["type"] == "cgroup";
-            if let Some(options) = mount["options"].as_array_mut()
+            if let Some(options) = mount.get_mut("options").and_then(Value::as_array_mut)
                 && of_kernel
             {
                 options.retain(|option| option != "ro");
@@ -203,6 +203,53 @@ impl Bundle {
             namespaces.retain(|namespace| namespace["type"] != kind);
         }
         self
+    }
+
+    /// Nothing in `/proc` is covered or read-only, as with `procMount: Unmasked`.
+    pub(crate) fn unmasked_proc(mut self) -> Self {
+        if let Some(linux) = self.config["linux"].as_object_mut() {
+            for name in ["maskedPaths", "readonlyPaths"] {
+                linux.remove(name);
+            }
+        }
+        self
+    }
+
+    /// Has the runtime set a sysctl.
+    pub(crate) fn sysctl(mut self, name: &str, value: &str) -> Self {
+        self.config["linux"]["sysctl"][name] = json!(value);
+        self
+    }
+
+    /// A seccomp filter that lets nearly all calls pass, under the name that CRI-O notes, if any.
+    pub(crate) fn seccomp(mut self, name: Option<&str>) -> Self {
+        self.config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": ["acct"], "action": "SCMP_ACT_ERRNO" }],
+        });
+        if let Some(name) = name {
+            let key = "io.kubernetes.cri-o.SeccompProfilePath";
+            self.config["annotations"][key] = json!(name);
+        }
+        self
+    }
+
+    /// Where the kubelet keeps the volume that [`Self::kubelet_volume`] makes.
+    pub(crate) fn kubelet_folder(&self, plugin: &str) -> PathBuf {
+        let pod = format!("kubelet/pods/{}/volumes/{plugin}/data", self.id.pod_uid());
+        self.folder.path().join(pod)
+    }
+
+    /// Mounts a volume at `/mnt` as the kubelet does: from a folder of its plugin in the pod's own,
+    /// in a kubelet's folder of the bundle's.
+    pub(crate) fn kubelet_volume(self, plugin: &str, files: &[(&str, &str)]) -> Result<Self> {
+        let folder = self.kubelet_folder(plugin);
+        fs::create_dir_all(folder.join("mount")).context("cannot make a volume")?;
+        for (name, text) in files {
+            fs::write(folder.join(name), text).context("cannot fill a volume")?;
+        }
+        let source = folder.join("mount").display().to_string();
+        Ok(self.host_path(&source, "/mnt", false))
     }
 
     /// The pod's namespace and name.
@@ -269,7 +316,8 @@ pub(crate) struct Id(String);
 impl Id {
     const MARK: &str = "fa1";
 
-    fn next() -> Self {
+    /// One that no other container has.
+    pub(crate) fn next() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed) & 0xfff;
         let nanos = SystemTime::now()

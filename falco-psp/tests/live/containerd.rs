@@ -19,8 +19,8 @@ use tokio::runtime::Runtime;
 use super::cri_messages::{
     Capability, ContainerConfig, ContainerId, ContainerMetadata, CreateContainerRequest, Empty,
     ImageSpec, LinuxContainerConfig, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount,
-    NamespaceOption, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest, SandboxId,
-    SecurityContext,
+    NamespaceOption, PodSandboxConfig, PodSandboxMetadata, PortMapping, RunPodSandboxRequest,
+    SandboxId, SecurityContext, SecurityProfile,
 };
 
 /// The image that all containers run.
@@ -29,6 +29,10 @@ pub(crate) const IMAGE: &str = "docker.io/falco-psp/busybox:1.2";
 pub(crate) const POD_IP: &str = "10.88.0.5";
 /// Each container in a process id namespace of its own, as the kubelet orders it.
 const CONTAINER: i32 = 1;
+/// Numbers of protocols and of kinds of profiles.
+const UDP: i32 = 1;
+const RUNTIME_DEFAULT: i32 = 0;
+const UNCONFINED: i32 = 1;
 
 /// A containerd; dropped, it is killed with all that runs in it.
 pub(crate) struct Containerd {
@@ -192,7 +196,16 @@ state = "{folder}/state"
                     namespace_options: namespaces(),
                     privileged: violating,
                 }),
+                sysctls: violating
+                    .then(|| ("net.core.somaxconn".to_owned(), "1024".to_owned()))
+                    .into_iter()
+                    .collect(),
             }),
+            port_mappings: vec![PortMapping {
+                protocol: UDP,
+                container_port: 53,
+                host_port: if violating { 5353 } else { 0 },
+            }],
         };
         let question = RunPodSandboxRequest {
             config: Some(sandbox_config.clone()),
@@ -230,6 +243,17 @@ state = "{folder}/state"
                     run_as_user: Some(super::cri_messages::Int64Value { value: user }),
                     readonly_rootfs: !violating,
                     no_new_privs: !violating,
+                    masked_paths: (!violating)
+                        .then(|| "/proc/kcore".to_owned())
+                        .into_iter()
+                        .collect(),
+                    seccomp: Some(SecurityProfile {
+                        profile_type: if violating {
+                            UNCONFINED
+                        } else {
+                            RUNTIME_DEFAULT
+                        },
+                    }),
                 }),
             }),
         };

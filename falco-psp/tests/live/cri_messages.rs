@@ -39,10 +39,23 @@ pub(crate) struct PodSandboxConfig {
     pub(crate) hostname: String,
     #[prost(string, tag = "3")]
     pub(crate) log_directory: String,
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) port_mappings: Vec<PortMapping>,
     #[prost(map = "string, string", tag = "6")]
     pub(crate) labels: HashMap<String, String>,
     #[prost(message, optional, tag = "8")]
     pub(crate) linux: Option<LinuxPodSandboxConfig>,
+}
+
+/// See the interface; `Protocol` as a number.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PortMapping {
+    #[prost(int32, tag = "1")]
+    pub(crate) protocol: i32,
+    #[prost(int32, tag = "2")]
+    pub(crate) container_port: i32,
+    #[prost(int32, tag = "3")]
+    pub(crate) host_port: i32,
 }
 
 /// See the interface.
@@ -61,6 +74,8 @@ pub(crate) struct PodSandboxMetadata {
 pub(crate) struct LinuxPodSandboxConfig {
     #[prost(message, optional, tag = "2")]
     pub(crate) security_context: Option<LinuxSandboxSecurityContext>,
+    #[prost(map = "string, string", tag = "3")]
+    pub(crate) sysctls: HashMap<String, String>,
 }
 
 /// See the interface.
@@ -158,6 +173,17 @@ pub(crate) struct SecurityContext {
     pub(crate) readonly_rootfs: bool,
     #[prost(bool, tag = "11")]
     pub(crate) no_new_privs: bool,
+    #[prost(string, repeated, tag = "13")]
+    pub(crate) masked_paths: Vec<String>,
+    #[prost(message, optional, tag = "15")]
+    pub(crate) seccomp: Option<SecurityProfile>,
+}
+
+/// See the interface; `ProfileType` as a number.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SecurityProfile {
+    #[prost(int32, tag = "1")]
+    pub(crate) profile_type: i32,
 }
 
 /// See the interface.

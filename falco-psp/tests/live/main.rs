@@ -4,6 +4,7 @@
 
 mod agent;
 mod bundle;
+mod confinement;
 mod container;
 mod containerd;
 mod cri_messages;
@@ -20,5 +21,6 @@ mod privileges;
 mod prometheus;
 mod recording;
 mod runtime;
+mod storm;
 mod throughput;
 mod workload;

@@ -24,6 +24,7 @@ const RULES: &str = "
     %container.id %container.metadata.missing %container.image.digest %container.type %container.start_ts
     %container.privileged %k8s.pod.ip %k8s.pod.labels %k8s.pod.label[app] %k8s.pod.sandbox_id
     %k8s.owner.kind %k8s.owner.name %k8s.pod.name %k8s.pod.uid
+    %container.seccomp %container.host_ports.of %container.sysctls
   priority: INFO
 ";
 
@@ -112,8 +113,18 @@ fn alerts_name_pods_as_the_runtime_does_and_come_without_it() -> Result<()> {
         ("k8s.pod.sandbox_id", &bad.sandbox[..12]),
         ("k8s.owner.kind", "Deployment"),
         ("k8s.owner.name", "web"),
+        ("container.seccomp", "unconfined"),
     ] {
         assert_eq!(known.field(field), Some(expected), "{field}: {known:?}");
+    }
+    let told = "unconfined UDP 5353 (mapped to 53) net.core.somaxconn";
+    assert!(known.output().ends_with(told), "{known:?}");
+    // The kernel shows that there is a filter, the runtime which.
+    let filtered = of(&good).into_iter().next().context("no alert")?;
+    assert_eq!(filtered.field("container.seccomp"), Some("runtime/default"));
+    for control in ["hostPorts", "sysctls"] {
+        let is_told = |alert: &&Alert| alert.control() == Some(control);
+        assert!(of(&bad).iter().any(is_told), "{control}");
     }
     let sandbox = |alert: &&Alert| alert.field("container.id") == Some(&bad.sandbox[..12]);
     assert_eq!(ended.alerts.iter().find(sandbox).map(Alert::output), None);

@@ -51,6 +51,10 @@ fn a_replay_tells_what_the_run_told() -> Result<()> {
     let file = path(folder.path());
     let _before = Container::start(Bundle::new()?)?;
     let benign = Container::start(Bundle::benign()?)?;
+    // What is read of it later is recorded, too.
+    let listener = Bundle::benign()?.program(workload()?, WORKLOAD, 0o755)?;
+    let listener = listener.args(&[WORKLOAD, "listen", "tcp", "0"]);
+    let listener = Container::start(listener.host_namespace("network").unmasked_proc())?;
     let agent = Agent::record(&file, RESTRICTED)?;
     let bundle = Bundle::new()?.program(workload()?, WORKLOAD, 0o755)?;
     let after = Container::start(bundle)?;
@@ -70,6 +74,9 @@ fn a_replay_tells_what_the_run_told() -> Result<()> {
     assert_eq!(summary(&messages), summary(&ended.messages));
     assert_eq!(output.status.code(), Some(2));
     assert!(controls(&alerts(&output)?, benign.id()).is_empty());
+    let found = controls(&alerts(&output)?, listener.id());
+    let expected = ["allowedProcMountTypes", "hostNetwork", "hostPorts"];
+    assert!(found.iter().eq(expected), "{found:?}");
 
     // A policy that nobody thought of then.
     let policy = folder.path().join("other.yaml");

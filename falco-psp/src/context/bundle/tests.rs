@@ -30,6 +30,16 @@ fn reads_identity_and_shape_as_containerd_writes_them() {
 }
 
 #[test]
+fn null_is_nothing() {
+    let config = br#"{"annotations": null, "mounts": [{"type": "proc", "options": null}],
+        "linux": {"maskedPaths": null, "readonlyPaths": null, "sysctl": null, "seccomp": null,
+                  "resources": {"devices": null}}}"#;
+    assert_eq!(parse(config).unwrap(), parse(b"{}").unwrap());
+    let mounts = br#"{"mounts": null, "linux": {"resources": {}}}"#;
+    assert_eq!(parse(mounts).unwrap(), parse(b"{}").unwrap());
+}
+
+#[test]
 fn an_ordinary_container_is_not_privileged() {
     let devices = br#"{"linux": {"resources": {"devices": [
         {"allow": false, "access": "rwm"},

@@ -9,6 +9,8 @@ use super::messages::{
     ContainerStatus, ContainerStatusResponse, Mount, MountPropagation, PodSandboxStatus,
     PodSandboxStatusResponse,
 };
+use super::orders::{SandboxOrders, SecurityContext};
+use crate::container::posture::{Fact, ProcMount, Why};
 use crate::container::{BindMount, Container, Gap, Owner, Pod};
 use crate::context::bundle::{self, Bundle};
 
@@ -36,6 +38,9 @@ pub struct RuntimeFacts {
     pod: Pod,
     /// The runtime's specification of the container, as in the bundle.
     bundle: Option<Bundle>,
+    /// The seccomp profile that was ordered, in the words of a policy.
+    seccomp: Option<String>,
+    ordered: SandboxOrders,
 }
 
 /// What containerd and CRI-O add to a container's status.
@@ -62,13 +67,6 @@ struct Config {
 #[serde(default)]
 struct LinuxConfig {
     security_context: Option<SecurityContext>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct SecurityContext {
-    // Left out where it is false.
-    privileged: bool,
 }
 
 /// The verbose part of a status. One that makes no sense costs no more than itself.
@@ -98,13 +96,15 @@ impl RuntimeFacts {
             runtime_spec,
         } = info(&response);
         let security_context = config.and_then(|config| config.linux?.security_context);
-        let ordered = security_context.map(|context| context.privileged);
-        let bundle = runtime_spec.and_then(|spec| bundle::parse(spec.get().as_bytes()));
+        let ordered = security_context.as_ref().map(|context| context.privileged);
+        let seccomp = security_context.and_then(|context| context.seccomp());
+        let bundle = runtime_spec.and_then(|spec| bundle::parse(spec.get().as_bytes()).ok());
         let privileged = ordered.or(privileged);
         let status = response.status?;
         let image_id = image_id(&status);
         let label = |key: &str| status.labels.get(key).cloned().and_then(some);
         let metadata = status.metadata.and_then(|metadata| some(metadata.name));
+        let of_sandbox = sandbox.as_ref().map(SandboxOrders::of);
         let mut pod = sandbox.map(pod_of).unwrap_or_default();
         pod.name = label(POD_NAME).or(pod.name);
         pod.namespace = label(POD_NAMESPACE).or(pod.namespace);
@@ -125,6 +125,8 @@ impl RuntimeFacts {
             labels: Some(status.labels.into_iter().collect()),
             pod,
             bundle,
+            seccomp,
+            ordered: of_sandbox.unwrap_or_default(),
         })
     }
 
@@ -175,6 +177,16 @@ impl RuntimeFacts {
         if let (Some(name), Some(labels)) = (&pod.name, &pod.labels) {
             pod.owner = Owner::of(name, labels);
         }
+        let posture = &mut container.posture;
+        let name = self.seccomp.as_ref();
+        let name = name.or(bundle.and_then(|bundle| bundle.seccomp.as_ref()));
+        if let (Fact::Unknown(Why::Unnamed), Some(name)) = (&posture.seccomp, name) {
+            posture.seccomp = Fact::Known(name.clone());
+        }
+        if bundle.is_some_and(|bundle| bundle.masks_proc) {
+            posture.proc_mount = Fact::Known(ProcMount::Default);
+        }
+        self.ordered.add_to(posture);
         let gap = pod.name.is_none().then_some(Gap::NoPod);
         container.pod = (pod != Pod::default()).then_some(pod);
         container.runtime_gap(gap);
@@ -283,156 +295,4 @@ fn some(text: String) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::messages::{
-        ContainerMetadata, ContainerStatus, ImageSpec, PodSandboxMetadata, PodSandboxNetworkStatus,
-    };
-    use super::*;
-
-    const DIGEST: &str = "sha256:0123";
-
-    fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-        let pairs = pairs.iter();
-        pairs
-            .map(|(key, value)| ((*key).into(), (*value).into()))
-            .collect()
-    }
-
-    fn status(info: &str) -> ContainerStatusResponse {
-        ContainerStatusResponse {
-            status: Some(ContainerStatus {
-                id: "c1".into(),
-                metadata: Some(ContainerMetadata { name: "app".into() }),
-                started_at: 7,
-                image: Some(ImageSpec {
-                    image: "docker.io/library/nginx:1.25".into(),
-                }),
-                image_ref: format!("docker.io/library/nginx@{DIGEST}"),
-                image_id: "c0ffee".repeat(11)[..64].into(),
-                labels: map(&[
-                    (POD_NAME, "web-5d69f7c8b-x2x9k"),
-                    (POD_NAMESPACE, "shop"),
-                    (POD_UID, "u1"),
-                    (CONTAINER_NAME, "app"),
-                ]),
-                mounts: vec![Mount {
-                    container_path: "/host".into(),
-                    host_path: "/etc".into(),
-                    readonly: true,
-                    propagation: 1,
-                }],
-            }),
-            info: map(&[("info", info)]),
-        }
-    }
-
-    fn sandbox() -> PodSandboxStatusResponse {
-        PodSandboxStatusResponse {
-            status: Some(PodSandboxStatus {
-                id: "s1".into(),
-                metadata: Some(PodSandboxMetadata {
-                    name: "web-5d69f7c8b-x2x9k".into(),
-                    uid: "u1".into(),
-                    namespace: "shop".into(),
-                }),
-                network: Some(PodSandboxNetworkStatus {
-                    ip: "10.0.0.7".into(),
-                }),
-                labels: map(&[
-                    ("app", "web"),
-                    ("pod-template-hash", "5d69f7c8b"),
-                    (POD_NAME, "web-5d69f7c8b-x2x9k"),
-                ]),
-            }),
-        }
-    }
-
-    fn learnt(response: ContainerStatusResponse, known: Container) -> Container {
-        let facts = RuntimeFacts::of_container(response, Some(sandbox())).unwrap();
-        let mut container = known;
-        facts.add_to(&mut container);
-        container
-    }
-
-    #[test]
-    fn all_that_a_runtime_tells_is_learnt() {
-        let info = r#"{"sandboxID": "s1", "pid": 5, "config": {"linux": {"security_context": {}}},
-            "runtimeSpec": {"root": {"readonly": true}}}"#;
-        assert_eq!(sandbox_id(&status(info)).as_deref(), Some("s1"));
-        let container = learnt(status(info), Container::default());
-        assert_eq!(container.name.as_deref(), Some("app"));
-        assert_eq!(
-            container.image.as_deref(),
-            Some("docker.io/library/nginx:1.25")
-        );
-        assert_eq!(container.image_digest.as_deref(), Some(DIGEST));
-        let image_id = format!("sha256:{}", &"c0ffee".repeat(11)[..64]);
-        assert_eq!(container.image_id, Some(image_id));
-        assert_eq!(container.privileged, Some(false));
-        assert_eq!(container.root_read_only, Some(true));
-        assert_eq!(container.start_ns, Some(7));
-        let mounts = container.mounts.unwrap();
-        assert_eq!(
-            (&*mounts[0].source, mounts[0].propagation),
-            ("/etc", "rslave")
-        );
-        assert_eq!(container.gaps, []);
-        let pod = container.pod.unwrap();
-        assert_eq!(pod.namespace.as_deref(), Some("shop"));
-        assert_eq!(pod.ip.as_deref(), Some("10.0.0.7"));
-        let labels: Vec<String> = pod.labels.unwrap().into_keys().collect();
-        assert_eq!(labels, ["app", "pod-template-hash"]);
-        let owner = pod.owner.unwrap();
-        assert_eq!((&*owner.kind, &*owner.name), ("Deployment", "web"));
-    }
-
-    #[test]
-    fn what_the_runtime_was_told_of_privileges_is_true() {
-        let privileged = r#"{"config": {"linux": {"security_context": {"privileged": true}}}}"#;
-        let crio = r#"{"privileged": true}"#;
-        for info in [privileged, crio] {
-            let known = Container {
-                privileged: Some(false),
-                ..Container::default()
-            };
-            assert_eq!(learnt(status(info), known).privileged, Some(true), "{info}");
-        }
-        // Nothing is told: what was concluded stays.
-        for info in ["{}", "", "nonsense", r#"{"runtimeSpec": {}}"#] {
-            let known = Container {
-                privileged: Some(true),
-                ..Container::default()
-            };
-            assert_eq!(learnt(status(info), known).privileged, Some(true), "{info}");
-        }
-    }
-
-    #[test]
-    fn what_the_bundle_told_stays() {
-        let known = Container {
-            name: Some("known".into()),
-            image: Some("known:1".into()),
-            gaps: vec![Gap::NotYet],
-            ..Container::default()
-        };
-        let container = learnt(status("{}"), known);
-        assert_eq!(container.name.as_deref(), Some("known"));
-        assert_eq!(container.image.as_deref(), Some("known:1"));
-        assert_eq!(container.gaps, []);
-    }
-
-    #[test]
-    fn a_container_of_no_pod_is_told_as_one() {
-        let mut response = status("{}");
-        response.status.as_mut().unwrap().labels.clear();
-        let facts = RuntimeFacts::of_container(response, None).unwrap();
-        let mut container = Container::default();
-        facts.add_to(&mut container);
-        assert_eq!(container.gaps, [Gap::NoPod]);
-        assert_eq!(container.pod, None);
-        assert_eq!(
-            RuntimeFacts::of_container(ContainerStatusResponse::default(), None),
-            None
-        );
-    }
-}
+mod tests;

@@ -361,6 +361,7 @@ async fn look_up(connection: &Connection, id: &str) -> Result<RuntimeFacts, Fail
 async fn sandbox(connection: &Connection, id: &str) -> Result<PodSandboxStatusResponse, Failure> {
     let question = PodSandboxStatusRequest {
         pod_sandbox_id: id.to_owned(),
+        verbose: true,
     };
     in_time(connection.call(POD_SANDBOX_STATUS, &question)).await
 }

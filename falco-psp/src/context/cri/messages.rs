@@ -136,12 +136,15 @@ pub(super) struct ListedContainer {
     pub pod_sandbox_id: String,
 }
 
-/// Asks for a pod's sandbox.
+/// Asks for a pod's sandbox; with `verbose` for all that the runtime knows of it.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct PodSandboxStatusRequest {
     /// The whole id.
     #[prost(string, tag = "1")]
     pub pod_sandbox_id: String,
+    /// Whether `info` is wanted.
+    #[prost(bool, tag = "2")]
+    pub verbose: bool,
 }
 
 /// A pod's sandbox.
@@ -150,6 +153,9 @@ pub(super) struct PodSandboxStatusResponse {
     /// It.
     #[prost(message, optional, tag = "1")]
     pub status: Option<PodSandboxStatus>,
+    /// What the runtime adds: JSON, with containerd and CRI-O under the key `info`.
+    #[prost(map = "string, string", tag = "2")]
+    pub info: HashMap<String, String>,
 }
 
 /// A pod's sandbox as the interface defines it.

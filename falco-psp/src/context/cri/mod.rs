@@ -5,6 +5,7 @@ mod facts;
 mod grpc;
 pub mod lookups;
 mod messages;
+mod orders;
 mod socket;
 
 pub use facts::RuntimeFacts;

@@ -146,7 +146,7 @@ pub fn falco_rules(file: &Arc<str>, text: &str) -> Result<FalcoRules, Vec<Diagno
 }
 
 const ACTIVITY: &str = "what pods do: Falco has no event for the state of a container, and no \
-                        fields for all ids, capabilities and volumes";
+                        fields for all ids, capabilities, volumes, ports, profiles and sysctls";
 
 /// The comment at the begin of the file.
 fn head(left_out: &[LeftOut]) -> String {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::image::Image;
+use super::posture::{beginnings, sysctl_parts};
 use super::{Extract, Field, Kind, Value, jevt};
 use crate::event::{AuditEvent, Request};
 use crate::pod::{Named, Pod, PodFacts, path_components};
@@ -353,9 +354,8 @@ pub(super) static FIELDS: &[Field] = &[
         Kind::String,
         "the sysctls as paths that end in \"=\", so that pmatch compares patterns",
         Get::OfPod(|pod, give| {
-            pod.sysctls
-                .iter()
-                .for_each(|name| give(format!("/{}/=", name.replace('.', "/")).into()));
+            let names = pod.sysctls.iter();
+            names.for_each(|name| give(sysctl_parts(name).into()));
         }),
     )
     .list()
@@ -365,10 +365,8 @@ pub(super) static FIELDS: &[Field] = &[
         Kind::String,
         "every beginning of the sysctls' names",
         Get::OfPod(|pod, give| {
-            for name in &pod.sysctls {
-                let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
-                ends.for_each(|end| give(name[..end].into()));
-            }
+            let names = pod.sysctls.iter();
+            names.for_each(|name| beginnings(name, give));
         }),
     )
     .list()

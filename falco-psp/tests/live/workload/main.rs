@@ -4,7 +4,10 @@
 use std::{
     env,
     ffi::{CString, c_char, c_int, c_ulong, c_void},
-    fs, io,
+    fs,
+    io::{self, Read as _},
+    iter,
+    net::{TcpListener, UdpSocket},
     os::unix::process::CommandExt as _,
     process::{Command, ExitCode},
     ptr, thread,
@@ -15,11 +18,17 @@ const MS_BIND: c_ulong = 4096;
 const CLONE_NEWNS: c_int = 0x0002_0000;
 const CLONE_NEWUSER: c_int = 0x1000_0000;
 const PR_SET_NAME: c_int = 15;
+const RLIMIT_STACK: c_int = 3;
 
 unsafe extern "C" {
     fn fork() -> c_int;
     fn memfd_create(name: *const c_char, flags: u32) -> c_int;
     fn prctl(option: c_int, name: *const c_char) -> c_int;
+    fn geteuid() -> u32;
+    fn mmap(at: *mut c_void, size: usize, access: c_int, kind: c_int, file: c_int, from: i64)
+    -> *mut c_void;
+    fn munmap(at: *mut c_void, size: usize) -> c_int;
+    fn setrlimit(resource: c_int, limit: *const u64) -> c_int;
     fn setuid(uid: u32) -> c_int;
     fn unshare(flags: c_int) -> c_int;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
@@ -55,6 +64,15 @@ fn run(words: &[&str]) -> Result {
             thread::sleep(Duration::from_secs(3600));
             Ok(())
         }
+        // Waits to be called; at port 0 at one that the kernel chooses, as one who only asks does.
+        ["listen", "tcp", port] => {
+            let _socket = TcpListener::bind(("0.0.0.0", port.parse()?))?;
+            run(&["sleep"])
+        }
+        ["listen", "udp", port] => {
+            let _socket = UdpSocket::bind(("0.0.0.0", port.parse()?))?;
+            run(&["sleep"])
+        }
         ["setuid", uid] => become_user(uid.parse()?),
         // Gives up root, but not for good.
         ["setuid-back", uid] => {
@@ -65,6 +83,12 @@ fn run(words: &[&str]) -> Result {
         ["bind", source, target] => bind(source, target),
         ["exec-loop", count, path] => exec_loop(count.parse()?, path),
         ["exec", path, arguments @ ..] => Err(Command::new(path).args(arguments).exec().into()),
+        // Executes itself with about so many bytes of arguments, which would clear a terminal.
+        ["long-arguments", bytes] => long_arguments(bytes.parse()?),
+        // So many children at once, each of which sets the user id that it has.
+        ["fork-bomb", count] => fork_bomb(count.parse()?),
+        // Maps and unmaps memory, on all processors.
+        ["mmap-storm", count] => mmap_storm(count.parse()?),
         ["print-ids"] => print_ids(),
         // The rest of the words in a child that executes nothing.
         ["fork", rest @ ..] => in_child(rest),
@@ -126,6 +150,77 @@ fn exec_loop(count: u32, path: &str) -> Result {
         }
         Ok(())
     })
+}
+
+fn long_arguments(bytes: usize) -> Result {
+    // The kernel takes 128 KiB for one, and all of them count as part of the stack.
+    const ONE: usize = 100_000;
+    let unlimited = [u64::MAX; 2];
+    // SAFETY: the limit is two numbers of 64 bits, which live until the call has returned.
+    check(unsafe { setrlimit(RLIMIT_STACK, unlimited.as_ptr()) })?;
+    let escape = "\u{1b}[2J\n\u{1b}]0;gone\u{7}";
+    let argument = escape.repeat(ONE / escape.len());
+    let count = bytes / argument.len();
+    let arguments = iter::repeat_n(argument, count);
+    // Without a known command it ends at once.
+    let status = Command::new("/proc/self/exe").args(arguments).status()?;
+    match status.code() {
+        Some(1) => Ok(()),
+        _ => Err(format!("{status}").into()),
+    }
+}
+
+fn fork_bomb(count: usize) -> Result {
+    let (mut reader, writer) = io::pipe()?;
+    let mut children = Vec::new();
+    for _ in 0..count {
+        // SAFETY: this program has one thread here, so the child can do what it likes.
+        let child = unsafe { fork() };
+        check(child)?;
+        if child == 0 {
+            drop(writer);
+            // Until all are there, which the end of the pipe tells.
+            let waited = reader.read(&mut [0]);
+            // SAFETY: the calls take no pointer.
+            let done = unsafe { setuid(geteuid()) };
+            std::process::exit(i32::from(waited.is_err() || done != 0));
+        }
+        children.push(child);
+    }
+    drop(writer);
+    for child in children {
+        let mut status = 0;
+        // SAFETY: the status is written before the call returns.
+        check(unsafe { waitpid(child, &raw mut status, 0) })?;
+        if status != 0 {
+            return Err(format!("a child failed: {status}").into());
+        }
+    }
+    Ok(())
+}
+
+fn mmap_storm(count: usize) -> Result {
+    const PAGE: usize = 4096;
+    const PRIVATE_ANONYMOUS: c_int = 0x22;
+    let storm = move || -> io::Result<()> {
+        for _ in 0..count {
+            // SAFETY: a new mapping that nobody else knows of, and that is gone right after.
+            let failed = unsafe {
+                let page = mmap(ptr::null_mut(), PAGE, 0, PRIVATE_ANONYMOUS, -1, 0);
+                munmap(page, PAGE)
+            };
+            if failed != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    let threads = thread::available_parallelism()?.get();
+    let storms: Vec<_> = (0..threads).map(|_| thread::spawn(storm)).collect();
+    for storm in storms {
+        storm.join().map_err(|_| "a thread panicked")??;
+    }
+    Ok(())
 }
 
 fn in_child(words: &[&str]) -> Result {

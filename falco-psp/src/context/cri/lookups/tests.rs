@@ -17,6 +17,9 @@ use super::super::messages::{
 use super::*;
 use crate::container::Container;
 
+/// What the runtime adds to a sandbox's status if it is asked for more.
+const SANDBOX_INFO: &str = r#"{"config": {"linux": {"sysctls": {"kernel.msgmax": "65536"}}}}"#;
+
 /// How the runtime behaves.
 #[derive(Clone, Copy, PartialEq)]
 enum Mood {
@@ -143,6 +146,11 @@ fn answer(method: &str, question: &[u8], mood: Mood) -> Option<Vec<u8>> {
                     network: None,
                     labels,
                 }),
+                info: question
+                    .verbose
+                    .then(|| ("info".to_owned(), SANDBOX_INFO.to_owned()))
+                    .into_iter()
+                    .collect(),
             };
             (question.pod_sandbox_id == "s1").then(|| answer.encode_to_vec())
         }
@@ -210,6 +218,9 @@ async fn a_container_and_its_pod_are_looked_up() {
         assert!(!facts.is_sandbox);
         let expected = ("shop".to_owned(), "web".to_owned());
         assert_eq!(namespace_and_label(&facts), expected);
+        let mut container = Container::default();
+        facts.add_to(&mut container);
+        assert_eq!(container.posture.sysctls.found, ["kernel.msgmax"]);
         node.lookups.ask("s1");
         assert!(node.next("s1").await.unwrap().is_sandbox);
         // It is asked for again, and then taken as it is.

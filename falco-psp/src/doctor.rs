@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::context::cluster::Config;
 use crate::context::host::HostNamespaces;
 use crate::context::lsm::Modules;
 use crate::context::{cri, mountinfo, processes, sockets};
@@ -79,6 +80,20 @@ pub fn examine() -> Checkup {
             "host namespaces",
             &LoadError::HostNamespaces(name.clone()).to_string(),
         ),
+    }
+    match Config::find(None, None) {
+        Ok(Some(config)) => line(
+            true,
+            "API server",
+            &format!("asked for the pods of node {}", config.node),
+        ),
+        // A choice, and nothing that is wrong.
+        Ok(None) => line(
+            true,
+            "API server",
+            "not asked: no service account with NODE_NAME; --kubeconfig and --node-name change that",
+        ),
+        Err(error) => line(false, "API server", &error.to_string()),
     }
     match load::kernel_btf(btf) {
         Err(error) => line(false, "kernel types", &error.to_string()),

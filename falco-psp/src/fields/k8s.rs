@@ -76,7 +76,7 @@ pub(super) static FIELDS: [Field; 11] = [
     Field::text(
         "k8s.owner.kind",
         "the kind of the workload that made the pod, as the API server tells it or the pod's labels \
-         and name prove it: Deployment, StatefulSet, DaemonSet, Job, ...",
+         and name prove it: Deployment, StatefulSet, DaemonSet, Job or another",
         |event, _, give| {
             if let Some(owner) = pod(event).and_then(|pod| pod.owner.as_ref()) {
                 give(owner.kind.as_str().into());

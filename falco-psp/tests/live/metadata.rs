@@ -1,7 +1,13 @@
 //! What a container runtime knows shows in alerts, and its absence costs no alert. The containerd
 //! has its state where no bundle is looked for, so that all of it comes through the CRI.
 
-use std::{fs, io::Write as _, os::unix::net::UnixListener};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    os::unix::net::UnixListener,
+    thread,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -164,6 +170,91 @@ fn alerts_name_pods_as_the_runtime_does_and_come_without_it() -> Result<()> {
     assert_eq!(ended.alerts.len(), 0);
     assert!(
         ended.messages.contains("unknown: labels of"),
+        "{}",
+        ended.messages
+    );
+    Ok(())
+}
+
+/// Answers the first request with a pod, and any other not at all.
+fn api_server(pod: serde_json::Value) -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    thread::spawn(move || {
+        let list = serde_json::json!({ "metadata": { "resourceVersion": "1" }, "items": [pod] });
+        let mut kept = Vec::new();
+        for (number, stream) in listener.incoming().flatten().enumerate() {
+            let mut head = BufReader::new(stream);
+            let mut line = String::new();
+            while head.read_line(&mut line).is_ok_and(|read| read > 2) {
+                line.clear();
+            }
+            let mut stream = head.into_inner();
+            if number == 0 {
+                let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+                // The agent may have ended.
+                let _ = write!(stream, "{head}{list}");
+            } else {
+                kept.push(stream);
+            }
+        }
+    });
+    Ok(port)
+}
+
+#[test]
+fn the_api_server_tells_who_made_a_pod() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    let bundle = Bundle::new()?;
+    let port = api_server(serde_json::json!({
+        "metadata": {
+            "name": "test", "namespace": "default", "uid": bundle.id().pod_uid(),
+            "labels": { "app": "web" },
+            "ownerReferences": [{ "kind": "Rollout", "name": "front", "controller": true }],
+        },
+    }))?;
+    let folder = tempfile::tempdir()?;
+    let kubeconfig = folder.path().join("kubeconfig");
+    let config = format!(
+        "current-context: c\ncontexts: [{{name: c, context: {{cluster: k}}}}]\n\
+         clusters: [{{name: k, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n"
+    );
+    fs::write(&kubeconfig, config)?;
+    let rules = folder.path().join("rules.yaml");
+    fs::write(&rules, RULES)?;
+    let path = |path: &std::path::Path| path.to_str().map(str::to_owned).context("no text");
+    let agent = Agent::start(
+        RESTRICTED,
+        &[
+            "--cri",
+            "none",
+            "--kubeconfig",
+            &path(&kubeconfig)?,
+            "--node-name",
+            "here",
+            "--rules",
+            &path(&rules)?,
+            "--selector",
+            "app=web",
+        ],
+    )?;
+    let container = Container::start(bundle)?;
+    let told = |alerts: &[Alert]| {
+        alerts.iter().any(|alert| {
+            alert.field("k8s.owner.kind") == Some("Rollout")
+                && alert.field("k8s.owner.name") == Some("front")
+                && alert.field("k8s.pod.label[app]") == Some("web")
+        })
+    };
+    assert!(agent.wait_for(told), "{}", agent.said());
+    // The labels select it for the policy, too.
+    let violates = |alerts: &[Alert]| controls(alerts, container.id()).contains("runAsUser");
+    assert!(agent.wait_for(violates), "{}", agent.said());
+    let ended = agent.stop()?;
+    assert!(
+        ended.messages.contains("metadata by api: found 1,"),
         "{}",
         ended.messages
     );

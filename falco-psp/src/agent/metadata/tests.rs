@@ -40,13 +40,17 @@ fn agent() -> Agent {
 
 /// A process of a container executes a program.
 fn exec(agent: &mut Agent, id: &str) {
+    exec_in(agent, id, None);
+}
+
+fn exec_in(agent: &mut Agent, id: &str, pod_uid: Option<&str>) {
     let process = Arc::new(Process {
         pid: u32::MAX,
         ..Process::default()
     });
     let container = ContainerRef {
         id: id.to_owned(),
-        pod_uid: None,
+        pod_uid: pod_uid.map(str::to_owned),
     };
     let sighting = Sighting {
         container: &container,
@@ -117,6 +121,79 @@ fn without_an_answer_they_are_judged_by_what_is_known() {
     exec(&mut agent, "c");
     let expected = HashMap::from([("exec", 3), ("why", 2), ("whole", 1), ("shop", 1)]);
     assert_eq!(fired(&agent), expected);
+}
+
+fn pod_of_shop() -> PodFacts {
+    PodFacts {
+        uid: "u".to_owned(),
+        name: "web".to_owned(),
+        namespace: "shop".to_owned(),
+        labels: [("app".to_owned(), "web".to_owned())].into(),
+        owner: None,
+        ip: None,
+    }
+}
+
+#[test]
+fn without_a_runtime_events_wait_for_the_api_server() {
+    let mut agent = agent();
+    agent.look_up_with(None);
+    let (cluster, tell) = Cluster::of_test();
+    agent.complete_with(Some(cluster));
+    exec_in(&mut agent, "c", Some("u"));
+    // In no pod: nobody to wait for.
+    exec(&mut agent, "other");
+    assert_eq!(fired(&agent), HashMap::from([("exec", 1)]));
+    tell(pod_of_shop());
+    agent.settle();
+    let expected = HashMap::from([("shop", 1), ("exec", 2), ("whole", 1)]);
+    assert_eq!(fired(&agent), expected);
+    // What is known when a container starts needs no waiting.
+    exec_in(&mut agent, "d", Some("u"));
+    assert_eq!(fired(&agent)["shop"], 2);
+    let api = agent.metadata_counts().api;
+    assert_eq!((api.found, api.not_there, api.failed), (2, 1, 0));
+}
+
+#[test]
+fn what_the_api_server_tells_late_judges_the_container_again() {
+    let mut agent = agent();
+    agent.look_up_with(None);
+    let (cluster, tell) = Cluster::of_test();
+    agent.complete_with(Some(cluster));
+    exec_in(&mut agent, "c", Some("u"));
+    expire(&mut agent);
+    assert_eq!(fired(&agent), HashMap::from([("exec", 1)]));
+    tell(pod_of_shop());
+    agent.settle();
+    assert_eq!(fired(&agent)["whole"], 1);
+    // Labels that change later are those of later events.
+    let labels = [("app".to_owned(), "front".to_owned())].into();
+    tell(PodFacts {
+        labels,
+        ..pod_of_shop()
+    });
+    agent.settle();
+    let pod = agent.containers().next().unwrap().pod.clone().unwrap();
+    assert_eq!(pod.labels.unwrap()["app"], "front");
+    assert_eq!(fired(&agent)["whole"], 1, "it was judged with its pod");
+}
+
+#[test]
+fn a_runtime_and_the_api_server_complete_each_other() {
+    let mut agent = agent();
+    let (cluster, tell) = Cluster::of_test();
+    agent.complete_with(Some(cluster));
+    tell(pod_of_shop());
+    agent.settle();
+    exec_in(&mut agent, "c", Some("u"));
+    assert!(fired(&agent).is_empty(), "the runtime is asked");
+    let facts = RuntimeFacts::of_pod("shop", "web");
+    answer(&mut agent, "c", Ok(Box::new(facts)));
+    let expected = HashMap::from([("shop", 1), ("exec", 1), ("whole", 1)]);
+    assert_eq!(fired(&agent), expected);
+    let pod = agent.containers().next().unwrap().pod.clone().unwrap();
+    assert_eq!(pod.labels.unwrap()["app"], "web");
 }
 
 #[test]

@@ -75,6 +75,19 @@ impl Cluster {
         Ok(Self { table, changes })
     }
 
+    /// One whose pods a test gives.
+    #[cfg(test)]
+    pub(crate) fn of_test() -> (Self, impl Fn(PodFacts)) {
+        let (changed, changes) = mpsc::unbounded_channel();
+        let table = Arc::new(Table {
+            state: Mutex::default(),
+            changed,
+        });
+        table.replace(Vec::new());
+        let told = Arc::clone(&table);
+        (Self { table, changes }, move |pod| told.put(pod))
+    }
+
     /// What is known of the pod with this uid, as the kubelet writes it into the path of a control
     /// group.
     pub fn pod(&self, uid: &str) -> Known {

@@ -119,8 +119,11 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Prints the manual page, for man(1)
-    Man,
+    /// Prints the manual page, for man(1): of falco-psp, or of one of its commands
+    Man {
+        /// The command
+        command: Option<String>,
+    },
 }
 
 /// Whose rules language it is.

@@ -153,9 +153,19 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             print(&String::from_utf8_lossy(&text))?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Man) => {
+        Some(Command::Man { command }) => {
+            let mut all = Cli::command();
+            // Gives each command its whole name.
+            all.build();
+            let page = match &command {
+                None => all,
+                Some(name) => all
+                    .find_subcommand(name)
+                    .with_context(|| format!("there is no command {name}"))?
+                    .clone(),
+            };
             let mut text = Vec::new();
-            let page = clap_mangen::Man::new(Cli::command());
+            let page = clap_mangen::Man::new(page);
             page.render(&mut text).context("cannot write the page")?;
             print(&String::from_utf8_lossy(&text))?;
             Ok(ExitCode::SUCCESS)

@@ -484,4 +484,7 @@ fn completions_and_the_manual_page_know_every_command_and_option() {
         }
     }
     assert_error(&run(&["completions", "sh"]), &["bash", "zsh"]);
+    let page = run(&["man", "check"]).stdout.replace('\\', "");
+    assert!(page.contains("falco-psp-check") && page.contains("exempt-namespace"));
+    assert_error(&run(&["man", "nope"]), &["no command nope"]);
 }

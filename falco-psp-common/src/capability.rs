@@ -49,6 +49,12 @@ pub const NAMES: [&str; 41] = [
 /// Number of `CAP_SYS_ADMIN`.
 pub const SYS_ADMIN: u32 = 21;
 
+/// Number of `CAP_IPC_LOCK`.
+pub const IPC_LOCK: u32 = 14;
+
+/// Number of `CAP_SYS_RESOURCE`.
+pub const SYS_RESOURCE: u32 = 24;
+
 /// The names of the capabilities in `set`, in the order of their numbers. Bits beyond the known
 /// capabilities are left out.
 pub fn names(set: u64) -> impl Iterator<Item = &'static str> {

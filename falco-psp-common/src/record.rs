@@ -14,11 +14,13 @@ pub enum Kind {
     Credentials = 1,
     /// A call of the mount family returned.
     Mount = 2,
+    /// The kernel found that a task has a capability that its call needs.
+    Capability = 3,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Exec, Self::Credentials, Self::Mount];
+    pub const ALL: [Self; 4] = [Self::Exec, Self::Credentials, Self::Mount, Self::Capability];
 
     /// The kind's name in summaries.
     pub const fn name(self) -> &'static str {
@@ -26,6 +28,7 @@ impl Kind {
             Self::Exec => "exec",
             Self::Credentials => "credentials",
             Self::Mount => "mount",
+            Self::Capability => "capability",
         }
     }
 }
@@ -187,8 +190,10 @@ pub struct Fixed {
     pub flags: u16,
     /// Lengths of the tails in bytes, see [`tail`].
     pub tails: [u16; tail::COUNT],
+    /// The number of the capability that was used, of a [`Kind::Capability`].
+    pub capability: u16,
     /// Nothing: rounds the size up to a multiple of 8.
-    pub padding: [u16; 5],
+    pub padding: [u16; 4],
     /// The task's short name.
     pub comm: [u8; 16],
 }

@@ -28,6 +28,11 @@ pub(crate) static SETTINGS: Settings = Settings {
 #[unsafe(no_mangle)]
 pub(crate) static CALLS: [u8; call_class::TABLE] = [call_class::NONE; call_class::TABLE];
 
+/// For each system call number, the capabilities that the kernel asks for in it although the call
+/// does not need them: a bit each.
+#[unsafe(no_mangle)]
+pub(crate) static CAPABLE_CALLS: [u64; call_class::TABLE] = [0; call_class::TABLE];
+
 /// Records on their way to the agent, which sets the size.
 #[map]
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
@@ -43,7 +48,7 @@ pub(crate) static LEDGER: PerCpuArray<u64> = PerCpuArray::with_max_entries(ledge
 /// Where a record is put together; one slot for each program, so that one which interrupts
 /// another on the same CPU leaves the other's record alone.
 #[map]
-pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(3, 0);
 
 /// Hash of a posture → how often it came again after it was sent.
 #[map]

@@ -62,6 +62,19 @@ impl Posture {
         posture
     }
 
+    /// The hash of some words.
+    #[inline(always)]
+    pub(crate) fn of_words(words: &[u64]) -> u64 {
+        let mut posture = Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            comparable: true,
+        };
+        for word in words {
+            posture.add(*word);
+        }
+        posture.value()
+    }
+
     #[inline(always)]
     fn add(&mut self, word: u64) {
         let mixed = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);

@@ -50,6 +50,24 @@ impl Object {
         NonZeroU64::new(self.load::<u64>(offset)?).map(Self)
     }
 
+    /// What a helper gives that the verifier knows the type of.
+    #[inline(always)]
+    pub(crate) fn from_ptr(pointer: *const u8) -> Option<Self> {
+        NonZeroU64::new(pointer as Address).map(Self)
+    }
+
+    /// As what a helper takes that wants the type.
+    #[inline(always)]
+    pub(crate) fn as_ptr<T>(self) -> *mut T {
+        self.0.get() as *mut T
+    }
+
+    /// Whether it is at this address.
+    #[inline(always)]
+    pub(crate) fn is_at(self, address: Address) -> bool {
+        self.0.get() == address
+    }
+
     /// Where it is, for what only a helper can read. `slot` is memory of a map: what comes out of
     /// it has no type any more, and the verifier lets any arithmetic be done with it.
     #[inline(always)]

@@ -15,7 +15,7 @@ const MAX_ANCESTORS: usize = 8;
 
 /// The current task, with what every decision needs.
 pub(crate) struct Task {
-    object: Object,
+    pub(crate) object: Object,
     nsproxy: Object,
     pid: Object,
     pid_ns_level: u32,
@@ -156,7 +156,7 @@ impl Task {
     /// The mount namespace of the mount that the running program was opened on; 0 if no mount of
     /// any namespace holds it. A fork inherits it with the memory.
     #[inline(always)]
-    fn program_mnt_ns(&self, slot: &mut Address) -> u32 {
+    pub(crate) fn program_mnt_ns(&self, slot: &mut Address) -> u32 {
         self.memory()
             .and_then(|mm| mm.follow(offset!(mm_exe_file)))
             .and_then(|file| file.follow(offset!(file_mnt)))

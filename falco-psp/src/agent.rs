@@ -9,6 +9,7 @@ mod ports;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use falco_psp_common::capability;
 use falco_psp_common::record::{Kind, flags, namespace};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
@@ -25,8 +26,8 @@ use crate::outputs::alert::Alert;
 use crate::policies::Policies;
 use crate::recording::Recorder;
 use crate::rules::RuleSet;
-use crate::sources::syscall::calls;
 use crate::sources::syscall::decode::Record;
+use crate::sources::syscall::{calls, syscalls};
 
 use metadata::{Metadata, Pending};
 use ports::Ports;
@@ -368,6 +369,10 @@ fn activity_of(record: &Record<'_>) -> Option<Activity> {
         Kind::Credentials => Activity::Credentials {
             call: calls::name(record.fixed.call)?,
             result,
+        },
+        Kind::Capability => Activity::Capability {
+            capability: capability::NAMES.get(usize::from(record.fixed.capability))?,
+            call: syscalls::name(record.fixed.call),
         },
         Kind::Mount => Activity::Mount {
             call: calls::name(record.fixed.call)?,

@@ -144,6 +144,9 @@ pub struct SyscallEvent {
     pub container: Arc<Container>,
 }
 
+/// `evt.type` of an [`Activity::Capability`]: a name of ours.
+pub const CAPABLE: &str = "capable";
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -160,6 +163,14 @@ pub enum Activity {
         call: Word,
         /// What the call returned: 0 or more, or a negated errno.
         result: i64,
+    },
+    /// The kernel found that the process has a capability that a call needs.
+    Capability {
+        /// The capability's name, without `CAP_`.
+        #[serde(deserialize_with = "crate::recording::capability")]
+        capability: Word,
+        /// The call's name, or `syscall` and its number.
+        call: String,
     },
     /// A system call of the mount family returned.
     Mount {
@@ -178,11 +189,12 @@ pub enum Activity {
 }
 
 impl Activity {
-    /// Falco's `evt.type`: `container`, `execve`, or the name of the call.
+    /// Falco's `evt.type`: `container`, `execve`, `capable` (ours), or the name of the call.
     pub fn event_type(&self) -> &'static str {
         match self {
             Self::Container => "container",
             Self::Exec => "execve",
+            Self::Capability { .. } => CAPABLE,
             Self::Credentials { call, .. } | Self::Mount { call, .. } => call,
         }
     }
@@ -192,7 +204,7 @@ impl Activity {
     pub fn result(&self) -> Option<i64> {
         match self {
             Self::Container => None,
-            Self::Exec => Some(0),
+            Self::Exec | Self::Capability { .. } => Some(0),
             Self::Credentials { result, .. } | Self::Mount { result, .. } => Some(*result),
         }
     }

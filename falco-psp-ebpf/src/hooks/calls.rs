@@ -81,7 +81,8 @@ fn class(call: u64) -> u8 {
 #[inline(always)]
 fn record(task: &Task, kind: Kind, registers: Address, scratch: &mut Scratch) -> Option<()> {
     scratch.fixed.kind = kind as u16;
-    scratch.fixed.padding = [0; 5];
+    scratch.fixed.capability = 0;
+    scratch.fixed.padding = [0; 4];
     task.fill(scratch)?;
     if scratch.fixed.program_mnt_ns == 0 {
         scratch.fixed.program_mnt_ns = task.unmounted_program_mnt_ns();

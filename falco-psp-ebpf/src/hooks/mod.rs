@@ -1,4 +1,5 @@
 //! The hooks: one file a family.
 
 mod calls;
+mod capable;
 mod exec;

@@ -244,8 +244,9 @@ fn capabilities() {
     let conditions = conditions(&none);
     let held = "thread.caps exists and not thread.caps in (psp_p_capabilities)";
     let used = "evt.caps exists and not evt.caps in (psp_p_capabilities)";
-    assert_eq!(conditions.len(), 2);
-    assert!(conditions[0].contains(held) && conditions[1].contains(used));
+    assert_eq!(conditions.len(), 3);
+    assert!(conditions[0].contains(held));
+    assert!(conditions[1].contains(used) && conditions[2].contains(used));
     // A pod may then add ALL, and have any, though admission would deny SYS_ADMIN by name.
     let rules = rules_text(&policy("allowedCapabilities: [ALL]")).unwrap();
     assert!(rules.unobserved.contains(&Control::Capabilities));

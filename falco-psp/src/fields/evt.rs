@@ -110,40 +110,38 @@ pub(super) static FIELDS: [Field; 16] = [
     Field::text(
         "evt.arg",
         "an argument of a call of the mount family: dev (the source), dir (the target), type \
-         (the file system); a hint, for a program can change it while the call runs",
+         (the file system); a hint, for a program can change it while the call runs. Of an event of \
+         the type capable, call: the system call that used the capability",
         |event, argument, give| {
-            if let Activity::Mount {
-                source,
-                target,
-                fs_type,
-                ..
-            } = &event.activity
-            {
-                let text = match argument {
-                    Some("dev") => source,
-                    Some("dir") => target,
-                    _ => fs_type,
-                };
-                if !text.is_empty() {
-                    give(text.as_str().into());
-                }
+            let text = match (&event.activity, argument) {
+                (Activity::Mount { source, .. }, Some("dev")) => source,
+                (Activity::Mount { target, .. }, Some("dir")) => target,
+                (Activity::Mount { fs_type, .. }, Some("type")) => fs_type,
+                (Activity::Capability { call, .. }, Some("call")) => call,
+                _ => return,
+            };
+            if !text.is_empty() {
+                give(text.as_str().into());
             }
         },
     )
-    .one_of(&["dev", "dir", "type"]),
+    .one_of(&["dev", "dir", "type", "call"]),
     Field::text(
         "evt.caps",
-        "the capabilities that the call must have used, without CAP_: SYS_ADMIN for a mount \
-         that succeeded",
+        "the capabilities that the call has used, without CAP_: what the kernel asked for, of an \
+         event of the type capable; SYS_ADMIN for a mount that succeeded",
         |event, _, give| {
             // mount(2), umount(2), pivot_root(2), move_mount(2), fsmount(2), mount_setattr(2): all
             // of them need CAP_SYS_ADMIN. open_tree(2) needs it only to clone.
-            if let Activity::Mount { call, result, .. } = event.activity
-                && result >= 0
-                && call != "open_tree"
-                && !event.process.nested_user_namespace
-            {
-                give(capability::NAMES[capability::SYS_ADMIN as usize].into());
+            if event.process.nested_user_namespace {
+                return;
+            }
+            match event.activity {
+                Activity::Mount { call, result, .. } if result >= 0 && call != "open_tree" => {
+                    give(capability::NAMES[capability::SYS_ADMIN as usize].into());
+                }
+                Activity::Capability { capability, .. } => give(capability.into()),
+                _ => {}
             }
         },
     )

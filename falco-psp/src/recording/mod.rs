@@ -20,5 +20,5 @@ pub use frame::{
 };
 pub use reader::{ReadError, Reader};
 pub use words::Word;
-pub(crate) use words::{call, propagation};
+pub(crate) use words::{call, capability, propagation};
 pub use writer::{RecordError, Recorder, Recording, Written};

@@ -13,6 +13,14 @@ pub(crate) fn call<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Word, D
     known(deserializer, CALLS.iter().map(|call| call.name))
 }
 
+/// The name of a capability.
+pub(crate) fn capability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Word, D::Error> {
+    known(
+        deserializer,
+        falco_psp_common::capability::NAMES.into_iter(),
+    )
+}
+
 /// Which way later mounts show on the other side.
 pub(crate) fn propagation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Word, D::Error> {
     known(deserializer, ["private", "rslave", "rshared"].into_iter())

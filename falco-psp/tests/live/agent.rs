@@ -258,6 +258,21 @@ impl Alert {
         self.0["output_fields"][name].as_str()
     }
 
+    /// One of the output fields, where it is a list.
+    pub(crate) fn list(&self, name: &str) -> Vec<&str> {
+        let values = self.0["output_fields"][name].as_array();
+        values
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect()
+    }
+
+    /// The rule that fired.
+    pub(crate) fn rule(&self) -> &str {
+        self.0["rule"].as_str().unwrap_or_default()
+    }
+
     /// What it says.
     pub(crate) fn output(&self) -> &str {
         self.0["output"].as_str().unwrap_or_default()

@@ -4,6 +4,7 @@
 
 mod agent;
 mod bundle;
+mod capable;
 mod confinement;
 mod container;
 mod containerd;

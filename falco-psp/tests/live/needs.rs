@@ -1,6 +1,6 @@
 //! What the live tests need, and what happens where it is missing.
 
-use std::{env, ffi::OsStr, path::Path, process::Command};
+use std::{env, ffi::OsStr, fs, path::Path, process::Command};
 
 /// Whether a test that starts containers can run here. Where it cannot, it says why; in CI that
 /// is a failure, because a test that nobody misses is none.
@@ -15,6 +15,20 @@ pub(crate) fn containers() -> bool {
 /// The same for a test that needs containerd as well.
 pub(crate) fn containerd() -> bool {
     containers() && met(missing_containerd())
+}
+
+/// Whether the kernel has this tracepoint, by its own types. Where it has not, no machine can run the
+/// test, CI included.
+pub(crate) fn tracepoint(name: &str) -> bool {
+    let types = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+    let name_there = format!("btf_trace_{name}\0");
+    let is_there = types
+        .windows(name_there.len())
+        .any(|part| part == name_there.as_bytes());
+    if !is_there {
+        println!("skipped: this kernel has no tracepoint {name}");
+    }
+    is_there
 }
 
 fn met(missing: Option<&str>) -> bool {

@@ -235,6 +235,7 @@ fn decode_fixed(head: &mut &[u8]) -> Fixed {
         kind: head.get_u16_ne(),
         flags: head.get_u16_ne(),
         tails: std::array::from_fn(|_| head.get_u16_ne()),
+        capability: head.get_u16_ne(),
         padding: std::array::from_fn(|_| head.get_u16_ne()),
         comm: std::array::from_fn(|_| head.get_u8()),
     }

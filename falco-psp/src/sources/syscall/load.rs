@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::{BtfTracePoint, ProgramError};
-use aya::{Btf as KernelBtf, Ebpf, EbpfLoader};
+use aya::{Btf as KernelBtf, BtfError as KernelBtfError, Ebpf, EbpfLoader};
 use falco_psp_common::offsets::Settings;
 use thiserror::Error;
 
 use super::btf::{Btf, BtfError};
-use super::calls;
 use super::object::OBJECT;
 use super::offsets::{self, Fact, Missing};
+use super::{calls, syscalls};
 use crate::cli::Watch;
 use crate::context::host::HostNamespaces;
+use crate::event::CAPABLE;
 use crate::privileges;
 
 /// Where the kernel describes its own types.
@@ -141,6 +142,12 @@ pub const HOOKS: &[Hook] = &[
         fact: "set*id, setgroups, capset and mount calls, with the state after them",
         minimum_kernel: "5.11",
     },
+    Hook {
+        program: "capable",
+        tracepoint: "cap_capable",
+        fact: "capabilities that calls use",
+        minimum_kernel: "6.14",
+    },
 ];
 
 /// The reading end of the ring, with the flag that tells the programs that the reader sleeps.
@@ -199,8 +206,9 @@ impl KernelSide {
         if !lacking.is_empty() {
             return Err(LoadError::NotPermitted(lacking));
         }
-        let (offsets, missing) = offsets::find(&kernel_btf(options.btf)?);
+        let (offsets, mut missing) = offsets::find(&kernel_btf(options.btf)?);
         let off = |fact| missing.iter().any(|missing: &Missing| missing.fact == fact);
+        let has_calls = !off(Fact::Calls);
         if off(Fact::State) {
             let members = missing.iter().filter(|missing| missing.fact == Fact::State);
             return Err(LoadError::UnknownKernel(
@@ -216,12 +224,14 @@ impl KernelSide {
         }
         .to_bytes();
         let table = calls::table(&wanted);
+        let incidental = syscalls::incidental();
         let mut ebpf = EbpfLoader::new()
             // Offsets are found above; reading the kernel's types once more would only cost.
             .btf(None)
             .override_global("OFFSETS", &offsets[..], true)
             .override_global("SETTINGS", &settings[..], true)
             .override_global("CALLS", &table[..], true)
+            .override_global("CAPABLE_CALLS", &incidental[..], true)
             .map_max_entries("RING", options.ring_bytes)
             .load(object)
             .map_err(LoadError::Object)?;
@@ -234,12 +244,24 @@ impl KernelSide {
         })?;
         for hook in HOOKS {
             let needed = match hook.program {
-                "calls" => calls::CALLS.iter().any(|call| wanted(call.name)) && !off(Fact::Calls),
+                "calls" => calls::CALLS.iter().any(|call| wanted(call.name)) && has_calls,
+                "capable" => wanted(CAPABLE) && has_calls,
                 _ => true,
             };
-            if needed {
-                attach(&mut ebpf, hook, &types)?;
-                hooks.push(*hook);
+            if !needed {
+                continue;
+            }
+            match attach(&mut ebpf, hook, &types) {
+                Ok(()) => hooks.push(*hook),
+                // The rest is worth having without it.
+                Err(LoadError::Program {
+                    why: ProgramError::Btf(KernelBtfError::UnknownBtfTypeName { .. }),
+                    ..
+                }) if hook.program == "capable" => missing.push(Missing {
+                    member: format!("tracepoint {}", hook.tracepoint),
+                    fact: Fact::CapabilityUse,
+                }),
+                Err(error) => return Err(error),
             }
         }
         Ok(Self {

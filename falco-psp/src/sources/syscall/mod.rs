@@ -8,3 +8,4 @@ pub mod load;
 pub mod object;
 pub mod offsets;
 pub mod reader;
+pub mod syscalls;

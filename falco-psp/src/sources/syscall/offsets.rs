@@ -25,6 +25,8 @@ pub enum Fact {
     PrivilegeGain,
     /// The strings that a mount was called with.
     MountArguments,
+    /// The capabilities that calls use.
+    CapabilityUse,
 }
 
 impl Fact {
@@ -40,6 +42,7 @@ impl Fact {
             Self::Seccomp => "seccomp mode",
             Self::PrivilegeGain => "gain of privileges at exec",
             Self::MountArguments => "arguments of mount calls",
+            Self::CapabilityUse => "capabilities that calls use, but for mounts",
         }
     }
 }

@@ -5,10 +5,10 @@ use std::{
     env,
     ffi::{CString, c_char, c_int, c_ulong, c_void},
     fs,
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     iter,
-    net::{TcpListener, UdpSocket},
-    os::unix::process::CommandExt as _,
+    net::{TcpListener, TcpStream, UdpSocket},
+    os::unix::{fs::chown, process::CommandExt as _},
     process::{Command, ExitCode},
     ptr, thread,
     time::Duration,
@@ -29,6 +29,8 @@ unsafe extern "C" {
     -> *mut c_void;
     fn munmap(at: *mut c_void, size: usize) -> c_int;
     fn setrlimit(resource: c_int, limit: *const u64) -> c_int;
+    fn setgid(gid: u32) -> c_int;
+    fn setgroups(count: usize, groups: *const u32) -> c_int;
     fn setuid(uid: u32) -> c_int;
     fn unshare(flags: c_int) -> c_int;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
@@ -89,6 +91,8 @@ fn run(words: &[&str]) -> Result {
         ["fork-bomb", count] => fork_bomb(count.parse()?),
         // Maps and unmaps memory, on all processors.
         ["mmap-storm", count] => mmap_storm(count.parse()?),
+        // What a web server does that drops its rights: port, files, log, then another user.
+        ["serve"] => serve(),
         ["print-ids"] => print_ids(),
         // The rest of the words in a child that executes nothing.
         ["fork", rest @ ..] => in_child(rest),
@@ -254,6 +258,28 @@ fn in_user_namespace(words: &[&str]) -> Result {
     check(unsafe { unshare(CLONE_NEWUSER | CLONE_NEWNS) })?;
     fs::write("/proc/self/uid_map", "0 1000 1")?;
     run(words)
+}
+
+fn serve() -> Result {
+    let listener = TcpListener::bind("0.0.0.0:80")?;
+    fs::create_dir_all("/var/cache/nginx/client_temp")?;
+    chown("/var/cache/nginx/client_temp", Some(101), None)?;
+    fs::create_dir_all("/run")?;
+    fs::write("/run/nginx.pid", "1")?;
+    // SAFETY: the calls take numbers, and an array of as many as they say.
+    unsafe {
+        check(setgroups(1, [101].as_ptr()))?;
+        check(setgid(101))?;
+        check(setuid(101))?;
+    }
+    // What it does for its clients needs no rights.
+    let client = TcpStream::connect("127.0.0.1:80")?;
+    let (mut served, _) = listener.accept()?;
+    served.write_all(b"hello")?;
+    drop((served, client));
+    fs::read("/run/nginx.pid")?;
+    thread::sleep(Duration::from_secs(3600));
+    Ok(())
 }
 
 fn print_ids() -> Result {

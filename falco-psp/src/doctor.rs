@@ -125,15 +125,22 @@ pub fn examine() -> Checkup {
             };
             KernelSide::start(&host, options, |_| true)
         });
+    let mut optional = Vec::new();
     for hook in HOOKS {
         let what = format!("tp_btf {}", hook.tracepoint);
         let needs = format!("{} (Linux {} or newer)", hook.fact, hook.minimum_kernel);
         match &started {
             Some(Ok(side)) if side.hooks.contains(hook) => line(true, &what, hook.fact),
+            // An older kernel is no fault.
+            Some(Ok(_)) if hook.is_optional => optional.push((what, needs)),
             Some(Ok(_)) => line(false, &what, &needs),
             Some(Err(error)) => line(false, &what, &error.to_string()),
             None => line(false, &what, &format!("not tried: {needs}")),
         }
+    }
+    for (what, needs) in optional {
+        // Writing to a string cannot fail.
+        let _ = writeln!(report, "unknown  {what:<26} {needs}");
     }
     for Row {
         what,

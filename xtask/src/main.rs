@@ -15,6 +15,7 @@ mod run;
 mod setup;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -81,6 +82,12 @@ enum Task {
         #[arg(long)]
         no_live: bool,
     },
+    /// Run the live tests on other kernels, in an emulated machine; needs apt
+    Vm {
+        /// Which
+        #[arg(default_value = "all")]
+        kernel: vm::Which,
+    },
 }
 
 fn main() -> ExitCode {
@@ -110,6 +117,7 @@ fn run_task(task: Task) -> Result<ExitCode> {
         Task::Image(request) => image::image(request)?,
         Task::Bench { what } => bench::bench(what)?,
         Task::Fuzz { target, seconds } => fuzz::fuzz(target, seconds)?,
+        Task::Vm { kernel } => vm::vm(kernel)?,
         Task::Test { no_live } => test::test(!no_live)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -66,7 +66,7 @@ const NOT_EBPF: [&str; 2] = ["--exclude", "falco-psp-ebpf"];
 
 fn format() -> Result<()> {
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    // Belongs to no package: the live tests compile it for their containers.
+    // Belong to no package: live tests and benches compile them for their containers.
     let mut rustfmt = Command::new("rustfmt");
     rustfmt.current_dir(workspace::root());
     rustfmt.args([
@@ -74,6 +74,8 @@ fn format() -> Result<()> {
         "--edition",
         "2024",
         "falco-psp/tests/live/workload/main.rs",
+        "falco-psp/benches/overhead/load.rs",
+        "falco-psp/benches/overhead/nothing.rs",
     ]);
     command::run(&mut rustfmt)
 }

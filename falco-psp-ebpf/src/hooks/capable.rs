@@ -28,6 +28,10 @@ pub(crate) fn capable(context: BtfTracePointContext) -> i32 {
         emit::count(Kind::Capability, Fate::ReadFailed);
         return 0;
     };
+    if !task.may_be_container() {
+        emit::count(Kind::Capability, Fate::Filtered);
+        return 0;
+    }
     let cred: *const u8 = context.arg(0);
     let target_ns: *const u8 = context.arg(1);
     let capability: i32 = context.arg(3);
@@ -40,7 +44,6 @@ pub(crate) fn capable(context: BtfTracePointContext) -> i32 {
     // What was refused was no use. A check with other credentials than the task's own is one of the
     // kernel's for itself, such as overlayfs's with those of whoever mounted it.
     if result != 0
-        || !task.may_be_container()
         || !task.acts_as(cred as u64, target_ns as u64)
         || is_incidental(call, capability as u32)
     {

@@ -12,10 +12,16 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 /// Where the tests put the program inside a container.
 pub(crate) const WORKLOAD: &str = "/bin/workload";
 
+/// Names the program where there is no compiler, as in a virtual machine.
+const READY: &str = "FALCO_PSP_WORKLOAD";
+
 /// The compiled program: static, so that it runs in any root file system.
 pub(crate) fn workload() -> Result<&'static Path> {
     static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| compile().map_err(|error| format!("{error:#}")));
+    let program = PROGRAM.get_or_init(|| match env::var_os(READY) {
+        Some(program) => Ok(program.into()),
+        None => compile().map_err(|error| format!("{error:#}")),
+    });
     program
         .as_deref()
         .map_err(|error| anyhow!("cannot compile the workload: {error}"))

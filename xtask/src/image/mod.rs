@@ -4,7 +4,7 @@
 mod digest;
 mod layer;
 mod layout;
-mod libraries;
+pub(crate) mod libraries;
 mod licences;
 mod name;
 

@@ -126,6 +126,8 @@ pub struct Hook {
     pub fact: &'static str,
     /// The first kernel that has it.
     pub minimum_kernel: &'static str,
+    /// Whether the others are worth attaching where the kernel does not have it.
+    pub is_optional: bool,
 }
 
 /// All hooks.
@@ -135,18 +137,21 @@ pub const HOOKS: &[Hook] = &[
         tracepoint: "sched_process_exec",
         fact: "programs executed, with their ids, capabilities and namespaces",
         minimum_kernel: "5.11",
+        is_optional: false,
     },
     Hook {
         program: "calls",
         tracepoint: "sys_exit",
         fact: "set*id, setgroups, capset and mount calls, with the state after them",
         minimum_kernel: "5.11",
+        is_optional: false,
     },
     Hook {
         program: "capable",
         tracepoint: "cap_capable",
         fact: "capabilities that calls use",
         minimum_kernel: "6.14",
+        is_optional: true,
     },
 ];
 
@@ -257,7 +262,7 @@ impl KernelSide {
                 Err(LoadError::Program {
                     why: ProgramError::Btf(KernelBtfError::UnknownBtfTypeName { .. }),
                     ..
-                }) if hook.program == "capable" => missing.push(Missing {
+                }) if hook.is_optional => missing.push(Missing {
                     member: format!("tracepoint {}", hook.tracepoint),
                     fact: Fact::CapabilityUse,
                 }),

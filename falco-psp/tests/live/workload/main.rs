@@ -25,8 +25,14 @@ unsafe extern "C" {
     fn memfd_create(name: *const c_char, flags: u32) -> c_int;
     fn prctl(option: c_int, name: *const c_char) -> c_int;
     fn geteuid() -> u32;
-    fn mmap(at: *mut c_void, size: usize, access: c_int, kind: c_int, file: c_int, from: i64)
-    -> *mut c_void;
+    fn mmap(
+        at: *mut c_void,
+        size: usize,
+        access: c_int,
+        kind: c_int,
+        file: c_int,
+        from: i64,
+    ) -> *mut c_void;
     fn munmap(at: *mut c_void, size: usize) -> c_int;
     fn setrlimit(resource: c_int, limit: *const u64) -> c_int;
     fn setgid(gid: u32) -> c_int;

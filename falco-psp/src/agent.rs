@@ -4,6 +4,7 @@
 mod forget;
 mod hold;
 mod metadata;
+mod mounts;
 mod ports;
 
 use std::collections::{HashMap, HashSet};
@@ -30,6 +31,7 @@ use crate::sources::syscall::decode::Record;
 use crate::sources::syscall::{calls, syscalls};
 
 use metadata::{Metadata, Pending};
+use mounts::Mounts;
 use ports::Ports;
 
 /// What became of the records that the agent took from the ring.
@@ -59,6 +61,7 @@ pub struct Agent {
     containers: Containers,
     programs: Programs,
     metadata: Metadata,
+    mounts: Mounts,
     ports: Ports,
     outputs: Outputs,
     recorder: Option<Recorder>,
@@ -77,6 +80,7 @@ impl Agent {
             containers: Containers::new(host),
             programs: Programs::default(),
             metadata: Metadata::default(),
+            mounts: Mounts::default(),
             ports: Ports::default(),
             outputs,
             recorder: None,
@@ -215,23 +219,13 @@ impl Agent {
             self.fates.undecodable += 1;
             return;
         };
-        let changed = matches!(activity, Activity::Mount { result, .. } if result >= 0)
-            && self.containers.refresh_mounts(
-                &container.id,
-                MountChange {
-                    pid: fixed.pid,
-                    mnt_ns: fixed.namespaces[namespace::MNT],
-                    time_ns: fixed.time_ns,
-                },
-            );
-        if changed {
-            self.judge(
-                &container.id,
-                Activity::Container,
-                Arc::clone(&process),
-                time_ns,
-                0,
-            );
+        if matches!(activity, Activity::Mount { result, .. } if result >= 0) {
+            let change = MountChange {
+                pid: fixed.pid,
+                mnt_ns: fixed.namespaces[namespace::MNT],
+                time_ns: fixed.time_ns,
+            };
+            self.mounts_changed(&container.id, change, &process, time_ns);
         }
         self.judge(&container.id, activity, process, time_ns, fixed.posture);
     }

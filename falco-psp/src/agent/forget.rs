@@ -28,6 +28,7 @@ impl Agent {
         for container in &gone {
             tracing::info!(id = container.id, "container is gone");
             self.metadata.forget(&container.id);
+            self.mounts.forget(&container.id);
         }
         if let Some(recorder) = &self.recorder {
             recorder.gone(&gone);

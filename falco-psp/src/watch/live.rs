@@ -201,6 +201,7 @@ impl Live {
     pub(super) fn drain(&mut self) {
         self.agent.settle();
         self.reader.drain(BATCH, |record| self.agent.take(record));
+        self.agent.read_put_off_mounts(false);
         #[cfg(feature = "debug-log")]
         self.kernel.flush_log();
         if self.last_look.elapsed() >= LEDGER_TICK {
@@ -229,6 +230,7 @@ impl Live {
     pub(super) fn stop(&mut self) {
         self.kernel.disarm();
         while self.reader.drain(BATCH, |record| self.agent.take(record)) > 0 {}
+        self.agent.read_put_off_mounts(true);
         self.agent.look_at_ports();
         self.agent.settle_all();
         self.tell_loss();

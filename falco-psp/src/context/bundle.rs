@@ -363,11 +363,14 @@ pub(super) fn mapped_port(host: i64, inside: i64, protocol: Protocol) -> Option<
 /// Whose annotations these are.
 fn runtime(annotations: &HashMap<String, String>) -> Option<Runtime> {
     let any = |prefix: &str| annotations.keys().any(|key| key.starts_with(prefix));
+    let manager = annotations.get("io.container.manager");
+    // podman writes some of CRI-O's, too, so it comes first.
+    if any("io.podman.") || manager.is_some_and(|manager| manager == "libpod") {
+        return Some(Runtime::Podman);
+    }
     [
         ("io.kubernetes.cri-o.", Runtime::CriO),
         ("io.kubernetes.cri.", Runtime::Containerd),
-        ("io.podman.", Runtime::Podman),
-        ("io.container.manager", Runtime::Podman),
     ]
     .into_iter()
     .find_map(|(prefix, runtime)| any(prefix).then_some(runtime))

@@ -134,9 +134,9 @@ pub fn volume_type(host_path: &str, mount_point: &str) -> Option<String> {
         return volume_type_of_kubelet(inside_pod);
     }
     let is_made_by_runtime = match mount_point {
-        "/etc/hosts" | "/etc/hostname" | "/etc/resolv.conf" | "/dev/shm" => {
-            is_runtime_directory(host_path)
-        }
+        "/etc/hosts" | "/etc/hostname" | "/etc/resolv.conf" | "/dev/shm"
+        // CRI-O's and podman's own, and the host's subscriptions that they pass on.
+        | "/run/.containerenv" | "/run/secrets" => is_runtime_directory(host_path),
         _ => false,
     };
     // The host's own shared memory, for containers in its ipc namespace.
@@ -448,6 +448,21 @@ mod tests {
         assert_eq!(paths, ["/srv/other"]);
         assert_eq!(facts.root_read_only, Some(false));
         assert!(!facts.masks_proc);
+    }
+
+    #[test]
+    fn what_crio_and_podman_mount_into_every_container_is_no_volume() {
+        let userdata = "/run/containers/storage/overlay-containers/c/userdata";
+        for (source, target) in [
+            ("/.containerenv", "/run/.containerenv"),
+            ("/run/secrets", "/run/secrets"),
+            ("/hosts", "/etc/hosts"),
+        ] {
+            let found = volumes(&[mount("254:0", &format!("{userdata}{source}"), target, "rw")]);
+            assert!(found.is_empty(), "{found:?}");
+        }
+        let found = volumes(&[mount("254:0", "/srv/env", "/run/.containerenv", "rw")]);
+        assert_eq!(found.len(), 1, "someone's own");
     }
 
     #[test]

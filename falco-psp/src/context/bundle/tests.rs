@@ -168,6 +168,8 @@ const CRIO: &str = r#"{"annotations": {
 
 const PODMAN: &str = r#"{"annotations": {
     "io.container.manager": "libpod",
+    "io.kubernetes.cri-o.Created": "2026-11-26T19:27:44.808144892Z",
+    "io.kubernetes.cri-o.TTY": "false",
     "org.opencontainers.image.stopSignal": "15"},
     "mounts": [{"destination": "/data", "type": "bind", "source": "/srv",
         "options": ["rw", "rbind", "rslave"]}]}"#;

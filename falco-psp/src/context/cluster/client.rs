@@ -1,7 +1,6 @@
 //! Requests to an API server, each on a connection of its own: there are few.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -130,7 +129,7 @@ async fn connect(config: &Config) -> io::Result<(SendRequest<Empty<Bytes>>, Abor
         Some(tls) => {
             let name =
                 ServerName::try_from(config.server.host.clone()).map_err(io::Error::other)?;
-            let connector = TlsConnector::from(Arc::clone(tls));
+            let connector = TlsConnector::from(tls.client().map_err(io::Error::other)?);
             handshake(connector.connect(name, stream).await?).await
         }
     }

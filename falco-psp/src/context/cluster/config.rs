@@ -4,12 +4,11 @@ use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rustls::ClientConfig;
 use thiserror::Error;
 
-use super::{kubeconfig, tls};
+use super::kubeconfig;
+use super::tls::{Source, Tls};
 use crate::outputs::Url;
 
 /// Where a pod finds what it is to the API server.
@@ -21,7 +20,7 @@ pub struct Config {
     /// The node whose pods are watched.
     pub node: String,
     pub(super) server: Url,
-    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) tls: Option<Tls>,
     pub(super) token: Option<Token>,
 }
 
@@ -80,34 +79,45 @@ impl Config {
         match (kubeconfig, node) {
             (Some(path), Some(node)) => kubeconfig::read(path, node).map(Some),
             (Some(_), None) => Err(ConfigError::NoNode),
-            (None, Some(node)) => Self::in_cluster(Path::new(IN_CLUSTER), node),
+            (None, Some(node)) => match (
+                env_text("KUBERNETES_SERVICE_HOST"),
+                env_text("KUBERNETES_SERVICE_PORT"),
+            ) {
+                (Some(host), Some(port)) => {
+                    Self::in_cluster(Path::new(IN_CLUSTER), &host, &port, node)
+                }
+                _ => Ok(None),
+            },
             (None, None) => Ok(None),
         }
     }
 
     /// As client-go's `rest.InClusterConfig` does.
-    fn in_cluster(folder: &Path, node: String) -> Result<Option<Self>, ConfigError> {
+    pub(super) fn in_cluster(
+        folder: &Path,
+        host: &str,
+        port: &str,
+        node: String,
+    ) -> Result<Option<Self>, ConfigError> {
         let token = folder.join("token");
-        let (Some(host), Some(port)) = (
-            env_text("KUBERNETES_SERVICE_HOST"),
-            env_text("KUBERNETES_SERVICE_PORT"),
-        ) else {
-            return Ok(None);
-        };
         if !token.exists() {
             return Ok(None);
         }
-        let ca = read(&folder.join("ca.crt"))?;
+        let tls = Tls {
+            ca: Some(Source::File(folder.join("ca.crt"))),
+            identity: None,
+        };
+        tls.client().map_err(ConfigError::InCluster)?;
         let host = match host.contains(':') {
             true => format!("[{host}]"),
-            false => host,
+            false => host.to_owned(),
         };
         let server = Url::parse(&format!("https://{host}:{port}"))
             .map_err(|why| ConfigError::InCluster(format!("KUBERNETES_SERVICE_HOST: {why}")))?;
         Ok(Some(Self {
             node,
             server,
-            tls: Some(tls::client(Some(&ca), None).map_err(ConfigError::InCluster)?),
+            tls: Some(tls),
             token: Some(Token::File(token)),
         }))
     }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::config::{self, Config, ConfigError, Token};
-use super::tls;
+use super::tls::{Source, Tls};
 use crate::outputs::Url;
 
 #[derive(Debug, Default, Deserialize)]
@@ -146,10 +146,10 @@ pub(super) fn read(path: &Path, node: String) -> Result<Config, ConfigError> {
     let part = |data: Option<String>, file: Option<String>, name: &str| match (data, file) {
         (Some(data), _) => STANDARD
             .decode(data.trim())
-            .map(Some)
+            .map(|data| Some(Source::Data(data)))
             .map_err(|why| wrong(format!("{name}-data is no base64: {why}"))),
         // Relative to the file that names it.
-        (None, Some(file)) => config::read(&folder.join(file)).map(Some),
+        (None, Some(file)) => Ok(Some(Source::File(folder.join(file)))),
         (None, None) => Ok(None),
     };
     let ca = part(
@@ -163,8 +163,8 @@ pub(super) fn read(path: &Path, node: String) -> Result<Config, ConfigError> {
         "client-certificate",
     )?;
     let key = part(user.client_key_data, user.client_key, "client-key")?;
-    let identity = match (&chain, &key) {
-        (Some(chain), Some(key)) => Some((&chain[..], &key[..])),
+    let identity = match (chain, key) {
+        (Some(chain), Some(key)) => Some((chain, key)),
         (None, None) => None,
         _ => {
             return Err(wrong(
@@ -172,10 +172,10 @@ pub(super) fn read(path: &Path, node: String) -> Result<Config, ConfigError> {
             ));
         }
     };
-    let tls = match server.tls {
-        true => Some(tls::client(ca.as_deref(), identity).map_err(wrong)?),
-        false => None,
-    };
+    let tls = server.tls.then_some(Tls { ca, identity });
+    if let Some(tls) = &tls {
+        tls.client().map_err(wrong)?;
+    }
     let token = match (user.token, user.token_file) {
         (_, Some(file)) => Some(Token::File(folder.join(file))),
         (Some(token), None) => Some(Token::Text(token)),

@@ -31,6 +31,7 @@ pub struct PodFacts {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct PodList {
+    pub(super) kind: String,
     pub(super) metadata: ListMeta,
     pub(super) items: Vec<PodObject>,
 }

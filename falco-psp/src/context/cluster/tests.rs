@@ -6,14 +6,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::config::Token;
+use super::tls::{Source, Tls};
 use super::*;
 use crate::outputs::Url;
 
@@ -41,17 +43,35 @@ struct Server {
 
 impl Server {
     /// `answer` gets the number of the request, its path and its token.
-    fn start(mut answer: impl FnMut(usize, &str, &str) -> Reply + Send + 'static) -> Self {
+    fn start(answer: impl FnMut(usize, &str, &str) -> Reply + Send + 'static) -> Self {
+        Self::start_for(None, answer)
+    }
+
+    /// One that talks only to those whose certificate `clients` has signed.
+    fn start_for(
+        clients: Option<CertificateDer<'static>>,
+        mut answer: impl FnMut(usize, &str, &str) -> Reply + Send + 'static,
+    ) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &issuer).unwrap();
-        let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
+        let provider = Arc::new(ring::default_provider());
+        let tls = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let tls = tls.with_safe_default_protocol_versions().unwrap();
+        let tls = match clients {
+            None => tls.with_no_client_auth(),
+            Some(ca) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(ca).unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                tls.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let tls = tls
             .with_single_cert(
                 vec![certificate.der().clone()],
                 PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
@@ -122,7 +142,10 @@ impl Server {
         Config {
             node: "node 1".to_owned(),
             server: Url::parse(&format!("https://localhost:{}", self.port)).unwrap(),
-            tls: Some(tls::client(Some(&self.ca), None).unwrap()),
+            tls: Some(Tls {
+                ca: Some(Source::Data(self.ca.clone())),
+                identity: None,
+            }),
             token,
         }
     }
@@ -309,6 +332,135 @@ fn a_server_that_nobody_vouches_for_gets_no_token() {
     thread::sleep(Duration::from_millis(700));
     assert_eq!(cluster.pod("a"), Known::NotTold);
     assert!(server.asked().is_empty());
+}
+
+#[test]
+fn a_server_that_knows_no_version_is_not_asked_all_the_time() {
+    let server = Server::start(|_, path, _| match is_watch(path) {
+        true => Reply::Json(410, r#"{"kind":"Status","code":410}"#.to_owned()),
+        false => list(&[pod("a", 1, "one")], 10, ""),
+    });
+    let cluster = Cluster::start(server.config(None)).unwrap();
+    thread::sleep(Duration::from_secs(2));
+    assert!(app(&cluster, "a").is_some());
+    let asked = server.asked().len();
+    assert!((2..=24).contains(&asked), "asked {asked} times");
+}
+
+#[test]
+fn what_is_no_list_is_not_taken_for_an_empty_one() {
+    for answer in [
+        "{}",
+        r#"{"kind":"Status","status":"Failure"}"#,
+        r#"{"kind":"PodList","metadata":{},"items":[]}"#,
+    ] {
+        let server = Server::start(move |number, path, _| match (is_watch(path), number) {
+            (false, 0) => list(&[pod("a", 1, "one")], 10, ""),
+            (true, 1) => Reply::Json(410, String::new()),
+            (false, 2) => Reply::Json(200, answer.to_owned()),
+            (false, _) => Reply::Silence,
+            (true, _) => Reply::Lines(Vec::new()),
+        });
+        let cluster = Cluster::start(server.config(None)).unwrap();
+        until("the list after", || server.asked().len() >= 4);
+        assert_eq!(app(&cluster, "a").as_deref(), Some("one"), "{answer}");
+        assert!(!is_watch(&server.asked()[3].0), "{answer}");
+    }
+}
+
+#[test]
+fn a_list_without_end_ends() {
+    let server = Server::start(|number, path, _| match (is_watch(path), number) {
+        (true, _) => Reply::Lines(Vec::new()),
+        // A page that is its own next, then always another one.
+        (false, 0 | 1) => list(&[], 10, "same"),
+        (false, 2..=600) if number == 2 || path.contains("continue") => {
+            list(&[], 10, &number.to_string())
+        }
+        _ => list(&[pod("a", 1, "one")], 10, ""),
+    });
+    let cluster = Cluster::start(server.config(None)).unwrap();
+    until("the list that ends", || app(&cluster, "a").is_some());
+    assert!(server.asked().len() < 400, "{}", server.asked().len());
+}
+
+#[test]
+fn a_version_that_is_always_refused_is_left() {
+    let mut lists = 0;
+    let server = Server::start(move |_, path, _| match is_watch(path) {
+        true if path.ends_with("resourceVersion=10") => Reply::Json(500, "{}".to_owned()),
+        true => Reply::Lines(vec![event("ADDED", &pod("b", 12, "two"))]),
+        false => {
+            lists += 1;
+            list(&[pod("a", 1, "one")], if lists == 1 { 10 } else { 11 }, "")
+        }
+    });
+    let cluster = Cluster::start(server.config(None)).unwrap();
+    until("a watch from another version", || {
+        app(&cluster, "b").is_some()
+    });
+}
+
+#[test]
+fn a_client_certificate_is_read_for_each_connection() {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let server = Server::start_for(Some(issuer.der().clone()), |_, path, _| {
+        match is_watch(path) {
+            true => Reply::Lines(Vec::new()),
+            false => list(&[pod("a", 1, "one")], 10, ""),
+        }
+    });
+    let key = KeyPair::generate().unwrap();
+    let params = || CertificateParams::new(vec!["agent".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    // One that nobody there trusts, at first.
+    fs::write(
+        path("crt"),
+        params().self_signed(&key).unwrap().pem().as_bytes(),
+    )
+    .unwrap();
+    fs::write(path("key"), key.serialize_pem()).unwrap();
+    fs::write(path("ca"), &server.ca).unwrap();
+    let text = format!(
+        "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
+         clusters: [{{name: k, cluster: {{server: 'https://localhost:{}', \
+         certificate-authority: ca}}}}]\n\
+         users: [{{name: u, user: {{client-certificate: crt, client-key: key}}}}]\n",
+        server.port
+    );
+    fs::write(path("config"), text).unwrap();
+    let config = Config::find(Some(&path("config")), Some("n")).unwrap();
+    let cluster = Cluster::start(config.unwrap()).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(cluster.pod("a"), Known::NotTold);
+    assert!(server.asked().is_empty());
+    let renewed = params().signed_by(&key, &issuer).unwrap();
+    fs::write(path("crt"), renewed.pem()).unwrap();
+    until("the list", || app(&cluster, "a").is_some());
+}
+
+#[test]
+fn a_service_account_is_enough() {
+    let server = Server::start(|_, path, token| match token {
+        "Bearer of-the-pod" if is_watch(path) => Reply::Lines(Vec::new()),
+        "Bearer of-the-pod" => list(&[pod("a", 1, "one")], 10, ""),
+        _ => Reply::Json(401, String::new()),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let find = || {
+        let port = server.port.to_string();
+        Config::in_cluster(folder.path(), "localhost", &port, "n".to_owned())
+    };
+    // A pod may have none.
+    assert!(find().unwrap().is_none());
+    fs::write(folder.path().join("token"), "of-the-pod").unwrap();
+    assert!(find().unwrap_err().to_string().contains("ca.crt"));
+    fs::write(folder.path().join("ca.crt"), &server.ca).unwrap();
+    let cluster = Cluster::start(find().unwrap().unwrap()).unwrap();
+    until("the list", || app(&cluster, "a").is_some());
 }
 
 #[test]

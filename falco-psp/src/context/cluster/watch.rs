@@ -17,7 +17,7 @@ use super::config::Config;
 use super::pods::{PodList, PodObject};
 
 /// Pods of one page.
-const PAGE: u32 = 250;
+const PAGE: u16 = 250;
 /// How long the server is to keep a watch; then it is asked anew.
 const WATCH_SECONDS: u64 = 300;
 /// A watch that is silent for so long is taken for broken: the server sends bookmarks every minute.
@@ -25,8 +25,15 @@ const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 30);
 /// The time between attempts: doubled from the first to the last, give or take half of it.
 const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 500 });
 const LAST_PAUSE: Duration = Duration::from_secs(60);
-/// A watch that held for so long was a good one.
-const GOOD_WATCH: Duration = Duration::from_secs(5);
+/// A watch that held for so long is a good one.
+const GOOD_WATCH: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 5_000 });
+/// After so many refusals to go on, all is listed anew: something may be wrong with the version.
+const REFUSALS: u32 = 3;
+/// What a list may have: far more than a node has pods (the kubelet's default is 110, and those that
+/// have ended are few), so that a server that makes no sense costs no memory without end.
+const LIST_TIME: Duration = Duration::from_secs(300);
+const MAX_PAGES: usize = 200;
+const MAX_PODS: usize = MAX_PAGES * PAGE as usize;
 /// How often it is looked whether anybody still wants to know.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -45,6 +52,16 @@ enum End {
     Over(String),
     /// The server no longer knows the version.
     Gone,
+}
+
+impl End {
+    /// The version from which it goes on, if all need not be listed anew.
+    fn version(self) -> Option<String> {
+        match self {
+            Self::Over(version) => Some(version),
+            Self::Gone => None,
+        }
+    }
 }
 
 /// Keeps the table until nobody asks any more.
@@ -67,27 +84,24 @@ async fn keep(config: &Config, table: &Table) {
     loop {
         let start = Instant::now();
         let step = match version.take() {
-            None => list(config, table).await.map(|listed| {
-                course.answers();
-                course.failures = 0;
-                Some(listed)
-            }),
+            None => timeout(LIST_TIME, list(config, table))
+                .await
+                .unwrap_or(Err(AskError::Silent))
+                .map(Some),
             Some(from) => match changes(config, table, &from, &mut course).await {
-                Ok(End::Over(to)) => {
-                    if start.elapsed() < GOOD_WATCH {
-                        // A server that ends each watch at once is not asked all the time.
-                        course.failures += 1;
-                        sleep(course.pause()).await;
-                    } else {
-                        course.failures = 0;
-                    }
-                    Ok(Some(to))
+                Ok(end) => {
+                    course.ended(start.elapsed()).await;
+                    Ok(end.version())
                 }
-                Ok(End::Gone) => Ok(None),
-                Err(error) if is_gone(&error) => Ok(None),
+                Err(error) if is_gone(&error) => {
+                    course.ended(start.elapsed()).await;
+                    Ok(None)
+                }
                 Err(error) => {
                     // What was known stays, and it goes on where it was.
-                    version = Some(from);
+                    let is_refusal =
+                        matches!(error, AskError::Refused { .. } | AskError::Nonsense(_));
+                    version = (!is_refusal || course.failures < REFUSALS).then_some(from);
                     Err(error)
                 }
             },
@@ -133,7 +147,7 @@ async fn list(config: &Config, table: &Table) -> Result<String, AskError> {
     let first = format!("{}&limit={PAGE}", path(config));
     let mut question = first.clone();
     let mut pods = Vec::new();
-    loop {
+    for _ in 0..MAX_PAGES {
         let answer = match get(config, &question).await {
             // The rest of a list that took too long is gone: from the beginning, on failure.
             Err(error) if is_gone(&error) && question != first => {
@@ -146,13 +160,32 @@ async fn list(config: &Config, table: &Table) -> Result<String, AskError> {
             .unwrap_or(Err(AskError::Silent))?;
         let page: PodList =
             serde_json::from_slice(&body).map_err(|why| AskError::Nonsense(why.to_string()))?;
+        // A Status, or the answer of something that is no API server, is not an empty list.
+        if page.kind != "PodList" || page.metadata.resource_version.is_empty() {
+            return Err(AskError::Nonsense(format!(
+                "no list of pods, but kind \"{}\" with version \"{}\"",
+                page.kind, page.metadata.resource_version
+            )));
+        }
+        if pods.len() + page.items.len() > MAX_PODS {
+            break;
+        }
         pods.extend(page.items.into_iter().filter_map(PodObject::facts));
         if page.metadata.more.is_empty() {
             table.replace(pods);
             return Ok(page.metadata.resource_version);
         }
-        question = format!("{first}&continue={}", escaped(&page.metadata.more));
+        let next = format!("{first}&continue={}", escaped(&page.metadata.more));
+        if next == question {
+            return Err(AskError::Nonsense(
+                "a page of the list names itself as the next".to_owned(),
+            ));
+        }
+        question = next;
     }
+    Err(AskError::Nonsense(format!(
+        "a list of more than {MAX_PAGES} pages or {MAX_PODS} pods"
+    )))
 }
 
 /// Watches changes since `version` until the watch ends.
@@ -167,11 +200,21 @@ async fn changes(
         path(config),
         escaped(version)
     );
+    let start = Instant::now();
     let mut answer = get(config, &question).await?;
-    course.answers();
     let mut version = version.to_owned();
     loop {
-        let line = match timeout(SILENCE, answer.line()).await {
+        // Only a watch that holds shows that all is well again.
+        let good_in = GOOD_WATCH.saturating_sub(start.elapsed());
+        if good_in.is_zero() {
+            course.is_well();
+        }
+        let patience = match course.failures {
+            0 => SILENCE,
+            _ => good_in,
+        };
+        let line = match timeout(patience, answer.line()).await {
+            Err(_) if course.failures > 0 => continue,
             Err(_) | Ok(Err(AskError::Silent | AskError::Broken(_))) => {
                 // What came was whole, so it goes on behind that.
                 return Ok(End::Over(version));
@@ -217,9 +260,19 @@ struct Course {
 }
 
 impl Course {
-    fn answers(&mut self) {
+    fn is_well(&mut self) {
+        self.failures = 0;
         if self.told.take().is_some() {
             eprintln!("the API server tells the pods of this node again");
+        }
+    }
+
+    /// A watch ended after this time. A server that ends each at once, or does not know the version that
+    /// it has just told, is not asked all the time.
+    async fn ended(&mut self, after: Duration) {
+        if after < GOOD_WATCH {
+            self.failures += 1;
+            sleep(self.pause()).await;
         }
     }
 

@@ -14,6 +14,7 @@ use crate::outputs::Outputs;
 use crate::own_rules::{OwnJudge, OwnRules};
 use crate::policies::Policies;
 use crate::recording::Recorder;
+use crate::report::answer::Declared;
 use crate::report::declared::Subject;
 use crate::rules::{Source, escape};
 use crate::sources::k8s_audit::Batch;
@@ -193,6 +194,14 @@ impl Auditor {
     /// Whether any pod would be denied, or a rule of the user's own has fired.
     pub fn found_any(&self) -> bool {
         self.judge.report.any_denied() || self.own.fired()
+    }
+
+    /// What was found of declared pods, for a report.
+    pub fn declared(&self) -> Declared<'_> {
+        Declared {
+            report: &self.judge.report,
+            counts: &self.counts,
+        }
     }
 
     /// The lines at the end: verdicts, and what could not be judged.

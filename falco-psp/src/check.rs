@@ -10,8 +10,10 @@ use crate::event::Event;
 use crate::outputs::alert::{Alert, Format, Style};
 use crate::own_rules::{OwnJudge, OwnRules};
 use crate::policies::Policies;
+use crate::report::answer::{Answer, Declared, answer};
 use crate::report::declared::{Document, NotJudged, Subject};
 use crate::rules::escape;
+use crate::sources::k8s_audit::counts::Counts;
 use crate::sources::manifest::Manifests;
 
 /// The result of a check.
@@ -23,6 +25,8 @@ pub struct Checked {
     pub summary: String,
     /// The same as data.
     pub document: Document,
+    /// The same by workload and control.
+    pub answer: Answer,
     /// Whether admission would deny any pod, or a rule of the user's own has fired.
     pub found_any: bool,
     /// Whether a file could not be read.
@@ -53,6 +57,7 @@ pub fn check(
     let now = now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
 
     let mut alerts = String::new();
+    let mut judged = 0;
     // Of a manifest every violation is told.
     let mut judge = Judge::new(true);
     let mut own = OwnJudge::new(own, true);
@@ -68,6 +73,7 @@ pub fn check(
                 continue;
             }
         };
+        judged += 1;
         let subject = Subject {
             id: &declared.workload,
             place: Some(&declared.place),
@@ -86,6 +92,13 @@ pub fn check(
         errors: manifests.errors.iter().map(ToString::to_string).collect(),
         other_kinds: manifests.others.clone(),
     };
+    let declared = Declared {
+        report: &judge.report,
+        counts: &Counts {
+            judged,
+            ..Counts::default()
+        },
+    };
     let mut table = own.table();
     if !policies.each.is_empty() {
         table += &judge.report.table(policies);
@@ -95,6 +108,12 @@ pub fn check(
         summary: summary(&table, &manifests),
         found_any: judge.report.any_denied() || own.fired(),
         failed: !manifests.errors.is_empty(),
+        answer: answer(
+            policies,
+            None,
+            Some(&declared),
+            &not_judged.errors.join("\n"),
+        ),
         document: judge.report.document(policies, own.counts(), not_judged),
     }
 }

@@ -10,6 +10,7 @@ use regex::Regex;
 use crate::context::cri::Choice;
 use crate::fields::Source;
 use crate::outputs::options::OutputOptions;
+use crate::report::answer::Request as ReportRequest;
 use crate::selector::Selector;
 use crate::sources::syscall::load::KERNEL_BTF;
 
@@ -58,6 +59,10 @@ pub enum Command {
         /// text: alerts, then a table. json: the whole result as one JSON document
         #[arg(long, value_enum, default_value_t, conflicts_with = "json")]
         format: CheckFormat,
+        /// Which workload breaks on which control, also as text, json, markdown or html, to standard
+        /// output or to a file (html:report.html); may be given several times
+        #[arg(long, value_name = "FORMAT[:PATH]", requires = "psp")]
+        report: Vec<ReportRequest>,
         /// Leave this namespace out, such as kube-system; may be given several times
         #[arg(long, visible_alias = "exclude-namespace", value_name = "NAME")]
         exempt_namespace: Vec<String>,
@@ -223,7 +228,7 @@ pub struct Watch {
     /// Judge what `falco-psp record` has recorded instead of watching
     #[arg(long, value_name = "FILE", conflicts_with_all = ["audit_log", "audit_listen", "syscalls", "cri", "node_name", "kubeconfig", "listen", "duration"])]
     pub replay: Option<PathBuf>,
-    /// Serve /metrics (for Prometheus), /healthz, /readyz and /v1/policy at http://ADDR
+    /// Serve /metrics (for Prometheus), /healthz, /readyz, /v1/policy and /v1/report at http://ADDR
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
     /// Also write the rules that the policy becomes to this file
@@ -245,6 +250,10 @@ pub struct Watch {
     /// Where alerts go.
     #[command(flatten)]
     pub outputs: OutputOptions,
+    /// Which workloads break on which control: text, json, markdown or html, at the end and on SIGUSR1,
+    /// to standard output or to a file (html:report.html); may be given several times
+    #[arg(long, value_name = "FORMAT[:PATH]", requires = "psp")]
+    pub report: Vec<ReportRequest>,
     /// Stop after this time: 10s, 5m, 1h30m [default: run until Ctrl-C]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,

@@ -73,7 +73,7 @@ impl Judge {
                 subject: id,
                 facts: facts(rule, event, None),
             };
-            let is_new = self.tally.count(violation, 0);
+            let is_new = self.tally.count(violation, 0, event.time_ns());
             if is_new || self.all {
                 let name = policies.each.get(policy).map(|policy| &*policy.name);
                 self.alerts.note(name, rule, event);

@@ -15,6 +15,7 @@ use falco_psp::own_rules::{OwnRules, OwnRulesError};
 use falco_psp::policies::{self, Limits, Policies, PolicyError};
 use falco_psp::recording::redact::Redactor;
 use falco_psp::recording::{RecordError, Recording};
+use falco_psp::report::answer::Requests;
 use falco_psp::{check, doctor, explain, memory, privileges, validate, watch};
 use tracing::level_filters::LevelFilter;
 
@@ -75,6 +76,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             rules,
             json,
             format,
+            report,
             namespace,
             exempt_namespace,
             files,
@@ -86,6 +88,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let policies = load(&psp, &limits)?;
             let own = load_rules(&rules)?;
             eprint!("{}", own.blind(&[Source::K8sAudit]));
+            let reports = Requests::new(&report)?;
             let alerts = if json { Format::Json } else { Format::Text };
             let checked = check::check(&policies, &own, &files, &namespace, alerts);
             match format {
@@ -98,6 +101,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                     print(&(document.context("cannot write the result")? + "\n"))?;
                 }
             }
+            reports.write(&checked.answer)?;
             Ok(ExitCode::from(match (checked.failed, checked.found_any) {
                 (true, _) => ERROR,
                 (false, true) => VIOLATIONS,

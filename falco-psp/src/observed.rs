@@ -70,7 +70,11 @@ impl Judge {
                 subject: container,
                 facts: facts(rule, &event, program.as_deref()),
             };
-            let told = self.tally.count(violation, posture);
+            let told = self.tally.count(violation, posture, event.time_ns());
+            if told {
+                let text = || rule.output.render(&event);
+                self.tally.keep_example(violation, text);
+            }
             if told || self.all {
                 let policy = self.policies.policy_of(index);
                 let policy = policy.and_then(|policy| self.policies.each.get(policy));

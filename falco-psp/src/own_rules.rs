@@ -173,7 +173,7 @@ impl OwnJudge {
                 subject: self.tally.subject(subject),
                 facts: facts(rule, event, None),
             };
-            if self.tally.count(violation, 0) || self.all {
+            if self.tally.count(violation, 0, event.time_ns()) || self.all {
                 self.alerts.note(None, rule, event);
                 tell(Alert::of(rule, event));
             }

@@ -25,6 +25,7 @@ use crate::own_rules::OwnRules;
 use crate::policies::Policies;
 use crate::recording::{End, ReadError, RecordError, Recording, Start};
 use crate::reload::{Next, Reloaded, Reloader};
+use crate::report::answer::{Answer, RequestError, Requests, answer};
 use crate::rules::Source;
 use crate::sources::k8s_audit::file::LogError;
 use crate::sources::k8s_audit::webhook::WebhookError;
@@ -58,6 +59,9 @@ pub enum WatchError {
     /// The status pages cannot be served.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A report cannot be written.
+    #[error(transparent)]
+    Report(#[from] RequestError),
     /// What happens cannot be recorded.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -101,6 +105,7 @@ pub async fn watch(
     if let Some(path) = &options.replay {
         return replay::replay(path, options, policies, &own);
     }
+    let reports = Requests::new(&options.report)?;
     let began = Instant::now();
     let recorder = recording.as_ref().map(Recording::recorder);
     let mut policies = Arc::new(policies);
@@ -108,6 +113,7 @@ pub async fn watch(
     eprint!("{}", own.blind(&options.sources()));
     let mut pages = Pages::start(options, &policies, &own).await?;
     let mut hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
+    let mut ordered = signal(SignalKind::user_defined1()).map_err(system("wait for SIGUSR1"))?;
     let mut ending = Ending::new()?;
     let settings = options.outputs.settings(alert_format(options));
     let (outputs, workers) = Outputs::start(&settings)?;
@@ -166,6 +172,16 @@ pub async fn watch(
                 outputs.reopen();
                 reloader.order();
             }
+            _ = ordered.recv() => {
+                let answer = current(&policies, live.as_ref(), &audit);
+                match reports.is_empty() {
+                    true => eprint!("{}", answer.text(false)),
+                    // It is tried again at the end.
+                    false => if let Err(why) = reports.write(&answer) {
+                        eprintln!("{why}");
+                    },
+                }
+            }
             ready = ready => {
                 ready.map_err(system("wait for the ring"))?;
                 if let Some(live) = &mut live {
@@ -177,6 +193,10 @@ pub async fn watch(
                     Topic::Metrics => pages
                         .metrics(live.as_ref(), &audit, &outputs, &policies, &own)
                         .text(),
+                    // It has nothing that is no JSON.
+                    Topic::Report => current(&policies, live.as_ref(), &audit)
+                        .json()
+                        .unwrap_or_default(),
                     Topic::Policy => document(&policies, &own, &pages.since, &pages.reloads),
                 };
                 // Whoever asked may have gone.
@@ -236,6 +256,7 @@ pub async fn watch(
         live.stop();
     }
     let failed = audit.stop(&outputs, &mut ending).await;
+    let answer = (!reports.is_empty()).then(|| current(&policies, live.as_ref(), &audit));
     let Audit {
         auditor,
         stats,
@@ -257,11 +278,20 @@ pub async fn watch(
     text += &of_pods.unwrap_or_default();
     tell_end(workers.finish_unless(ending.hurried()).await, &text)?;
     pages.stop().await;
+    let reported = answer.map_or(Ok(()), |answer| reports.write(&answer));
     if let Some(recording) = recording {
         eprintln!("{}", recording.finish()?);
     }
     failed?;
+    reported?;
     Ok(Outcome { violated, finite })
+}
+
+/// What was found until now.
+fn current(policies: &Policies, live: Option<&Live>, audit: &Audit) -> Answer {
+    let observed = live.map(|live| live.summary(policies));
+    let declared = audit.wanted.then(|| audit.auditor.declared());
+    answer(policies, observed.as_ref(), declared.as_ref(), "")
 }
 
 /// Tells the summary, and what became of the alerts: whatever did, the summary has the result.

@@ -160,6 +160,28 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
+fn the_report_is_there_while_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.md");
+    let report = format!("markdown:{}", path.display());
+    let running = Running::start(&["--psp", RESTRICTED, "--report", &report]);
+    let now = || -> Value { serde_json::from_str(&running.get("/v1/report").1).unwrap() };
+    assert_eq!(now()["verdict"], "not_enough_seen");
+    running.post();
+    let after = wait("34 pods", || {
+        Some(now()).filter(|report| report["seen"]["declared_pods"] == 34)
+    });
+    assert_eq!(after["verdict"], "breaks");
+    running.signal(Signal::USR1);
+    wait("the report", || {
+        let text = fs::read_to_string(&path).ok()?;
+        text.contains("workloads break").then_some(())
+    });
+    // The run goes on.
+    assert_eq!(running.get("/healthz").0, 200);
+}
+
+#[test]
 fn metrics_tell_what_became_of_the_events() {
     let running = Running::start(&["--psp", RESTRICTED]);
     assert_eq!(running.get("/readyz"), (200, "ready\n".to_owned()));

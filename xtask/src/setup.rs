@@ -219,6 +219,15 @@ fn container_tools() -> Result<()> {
     Ok(())
 }
 
+/// Installs the browser in which reports are tried, where that is easy.
+pub(crate) fn browser() -> Result<()> {
+    if workspace::program("chromium").is_some() || !debian::has_apt() {
+        return Ok(());
+    }
+    let why = "the page of a report is tried in a browser";
+    debian::install(&["chromium"], Others::Stay, why)
+}
+
 /// The packages of what is missing.
 fn missing_container_tools() -> Vec<&'static str> {
     let mut packages = Vec::new();

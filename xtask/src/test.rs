@@ -25,7 +25,12 @@ pub(crate) fn test(live: bool) -> Result<()> {
         bail!("the live tests need root, and in CI nothing may be skipped");
     }
     step("set-up", || {
-        setup::setup(if can_live { For::Tests } else { For::Checks })
+        if can_live {
+            setup::setup(For::Tests)?;
+            setup::browser()
+        } else {
+            setup::setup(For::Checks)
+        }
     })?;
     step("format", format)?;
     step("kernel side builds without warnings", || {

@@ -38,7 +38,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(8);
 const QUESTIONS: usize = 64;
 
 /// The pages, for people.
-const PAGES: &str = "pages: /metrics, /healthz, /readyz, /v1/policy";
+const PAGES: &str = "pages: /metrics, /healthz, /readyz, /v1/policy, /v1/report";
 
 /// Why nothing listens.
 #[derive(Debug, Error)]
@@ -55,6 +55,8 @@ pub enum Topic {
     Metrics,
     /// What is in force, as JSON.
     Policy,
+    /// Which workloads break, as JSON.
+    Report,
 }
 
 /// A question to the loop that judges.
@@ -119,7 +121,14 @@ struct Desk {
 impl Answer for Desk {
     async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Response<Full<Bytes>> {
         let path = request.uri().path();
-        if !["/metrics", "/healthz", "/readyz", "/v1/policy"].contains(&path) {
+        let pages = [
+            "/metrics",
+            "/healthz",
+            "/readyz",
+            "/v1/policy",
+            "/v1/report",
+        ];
+        if !pages.contains(&path) {
             return say(StatusCode::NOT_FOUND, PAGES.to_owned());
         }
         if let Some(refused) = only_reads(&request) {
@@ -129,6 +138,7 @@ impl Answer for Desk {
             "/healthz" => http::health(),
             "/readyz" => self.readyz(),
             "/metrics" => self.ask(Topic::Metrics, exposition::CONTENT_TYPE).await,
+            "/v1/report" => self.ask(Topic::Report, "application/json").await,
             _ => self.ask(Topic::Policy, "application/json").await,
         }
     }

@@ -63,6 +63,9 @@ pub struct Report {
     others: Others,
 }
 
+/// Findings of a workload: the number of the policy, the control, and the alerts' texts.
+pub type Each<'a> = Box<dyn Iterator<Item = (usize, Control, &'a [String])> + 'a>;
+
 /// Workloads that are no longer told by name. One that comes again counts again.
 #[derive(Debug, Default)]
 struct Others {
@@ -171,6 +174,28 @@ impl Report {
 
     fn len(&self) -> usize {
         self.workloads.len() + self.others.verdicts.values().sum::<usize>()
+    }
+
+    /// How many workloads are no longer told by name, and how many of them are denied.
+    pub fn unnamed(&self) -> (usize, usize) {
+        let all = self.others.verdicts.values().sum();
+        (all, self.others(Verdict::Denied))
+    }
+
+    /// What was found of each workload that is told by name: its id, verdict and number of pods.
+    pub fn each(&self) -> impl Iterator<Item = (&str, Verdict, u64, Each<'_>)> {
+        self.workloads.iter().map(|(id, workload)| {
+            let findings = workload.findings.iter();
+            let findings = Box::new(
+                findings.map(|((policy, control), texts)| (*policy, *control, texts.as_slice())),
+            );
+            (
+                id.as_str(),
+                workload.verdict,
+                workload.pods,
+                findings as Each<'_>,
+            )
+        })
     }
 
     /// The table, no wider than 80 columns unless a name is.

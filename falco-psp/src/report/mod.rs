@@ -1,5 +1,6 @@
 //! What a run found.
 
+pub mod answer;
 pub mod declared;
 pub mod departed;
 pub mod summary;

@@ -9,6 +9,9 @@ use crate::rules::Rule;
 /// Different violations of one rule by one container or workload that are told; more are only counted.
 const MAX_TOLD: usize = 16;
 
+/// Alerts in full that are kept of one rule and container or workload.
+const MAX_EXAMPLES: usize = 3;
+
 /// Postures whose repeats can be told apart; the repeats of more are not added.
 const MAX_POSTURES: usize = 65_536;
 
@@ -62,8 +65,15 @@ pub struct Folded {
 
 /// What was found of one subject and rule.
 #[derive(Debug, Default)]
-struct Found {
-    count: u64,
+pub struct Found {
+    /// How often.
+    pub count: u64,
+    /// When it was first seen: nanoseconds since the Unix epoch.
+    pub first_ns: u64,
+    /// When it was last seen, but for what the kernel has only counted since.
+    pub last_ns: u64,
+    /// The text of the first alerts.
+    pub examples: Vec<String>,
     /// The facts of those that were told.
     told: Vec<u64>,
 }
@@ -83,7 +93,7 @@ impl Tally {
 
     /// Counts a violation; whether it is to be told. `posture` is the hash under which the kernel
     /// counts repeats, if it is not 0.
-    pub fn count(&mut self, violation: Violation, posture: u64) -> bool {
+    pub fn count(&mut self, violation: Violation, posture: u64, time_ns: u64) -> bool {
         if posture != 0 && self.by_posture.len() < MAX_POSTURES {
             let violations = self.by_posture.entry(posture).or_default();
             if !violations.contains(&violation) {
@@ -93,12 +103,27 @@ impl Tally {
         let key = (violation.subject, violation.rule);
         self.rules_end = self.rules_end.max(violation.rule + 1);
         let found = self.found.entry(key).or_default();
+        if found.count == 0 {
+            found.first_ns = time_ns;
+        }
         found.count += 1;
+        found.first_ns = found.first_ns.min(time_ns);
+        found.last_ns = found.last_ns.max(time_ns);
         if found.told.len() >= MAX_TOLD || found.told.contains(&violation.facts) {
             return false;
         }
         found.told.push(violation.facts);
         true
+    }
+
+    /// Keeps the text of an alert as an example, if there are few yet.
+    pub fn keep_example(&mut self, violation: Violation, text: impl FnOnce() -> String) {
+        let key = (violation.subject, violation.rule);
+        if let Some(found) = self.found.get_mut(&key)
+            && found.examples.len() < MAX_EXAMPLES
+        {
+            found.examples.push(text());
+        }
     }
 
     /// Adds the `times` that the kernel saw a posture again.
@@ -192,11 +217,20 @@ impl Tally {
     /// The counts: container id, rule index, how often; by container in the order of their first
     /// violation.
     pub fn counts(&self) -> impl Iterator<Item = (&str, usize, u64)> {
-        let found = self.found.iter().map(|(key, found)| (*key, found.count));
-        let sorted: BTreeMap<(usize, usize), u64> = found.collect();
-        sorted.into_iter().map(|((subject, rule), count)| {
+        self.found()
+            .map(|(id, rule, found)| (id, rule, found.count))
+    }
+
+    /// The same with the evidence.
+    pub fn found(&self) -> impl Iterator<Item = (&str, usize, &Found)> {
+        let sorted: BTreeMap<(usize, usize), &Found> = self
+            .found
+            .iter()
+            .map(|(key, found)| (*key, found))
+            .collect();
+        sorted.into_iter().map(|((subject, rule), found)| {
             let id = self.subjects.get(&subject).map_or("", String::as_str);
-            (id, rule, count)
+            (id, rule, found)
         })
     }
 }
@@ -214,14 +248,33 @@ mod tests {
             subject: web,
             facts,
         };
-        assert!(tally.count(violation(3, 1), 77));
-        assert!(!tally.count(violation(3, 1), 0));
-        assert!(tally.count(violation(3, 2), 0));
-        assert!(tally.count(violation(4, 1), 77));
+        assert!(tally.count(violation(3, 1), 77, 0));
+        assert!(!tally.count(violation(3, 1), 0, 0));
+        assert!(tally.count(violation(3, 2), 0, 0));
+        assert!(tally.count(violation(4, 1), 77, 0));
         tally.repeated(77, 10);
         tally.repeated(78, 10);
         let counts: Vec<_> = tally.counts().collect();
         assert_eq!(counts, [("web", 3, 13), ("web", 4, 11)]);
+    }
+
+    #[test]
+    fn the_first_alerts_and_times_are_kept() {
+        let mut tally = Tally::default();
+        let violation = Violation {
+            rule: 1,
+            subject: tally.subject("c"),
+            facts: 0,
+        };
+        // Events of two processors may come in another order than they happened.
+        for time in [20, 10, 30] {
+            tally.count(violation, 0, time);
+            tally.keep_example(violation, || format!("at {time}"));
+        }
+        tally.keep_example(violation, || "one too many".to_owned());
+        let (_, _, found) = tally.found().next().unwrap();
+        assert_eq!((found.first_ns, found.last_ns), (10, 30));
+        assert_eq!(found.examples, ["at 20", "at 10", "at 30"]);
     }
 
     #[test]
@@ -234,7 +287,7 @@ mod tests {
                 subject: container,
                 facts,
             };
-            tally.count(violation, 0)
+            tally.count(violation, 0, 0)
         });
         assert_eq!(told.count(), MAX_TOLD);
         assert_eq!(tally.counts().next(), Some(("c", 0, 100)));
@@ -250,9 +303,9 @@ mod tests {
         };
         for id in ["a", "b", "c"] {
             let subject = tally.subject(id);
-            tally.count(violation(3, subject), 7);
+            tally.count(violation(3, subject), 7, 0);
             if id != "b" {
-                tally.count(violation(5, subject), 0);
+                tally.count(violation(5, subject), 0, 0);
             }
         }
         tally.subject("innocent");

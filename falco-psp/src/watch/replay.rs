@@ -19,6 +19,7 @@ use crate::outputs::Outputs;
 use crate::own_rules::OwnRules;
 use crate::policies::Policies;
 use crate::recording::{AuditFrame, AuditOrigin, End, Frame, Observed, Reader};
+use crate::report::answer::{Requests, answer};
 use crate::report::summary::Summary;
 use crate::rules::{RuleSet, Source};
 use crate::sources::k8s_audit::batch::Origin;
@@ -46,6 +47,7 @@ pub(super) fn replay(
     policies: Policies,
     own: &OwnRules,
 ) -> Result<Outcome, WatchError> {
+    let reports = Requests::new(&options.report)?;
     let mut reader = Reader::open(path)?;
     let policies = Arc::new(policies);
     let rules = Arc::new(own.after(&policies.rules));
@@ -79,14 +81,24 @@ pub(super) fn replay(
     }
     let found = replay.judge.found_any(&policies) || replay.auditor.found_any();
     let mut text = String::new();
-    if sources.contains(&Source::Syscall) {
-        text += &replay.summary(&reader, &policies, &rules).text();
+    let watched = sources.contains(&Source::Syscall);
+    let observed = watched.then(|| replay.summary(&reader, &policies, &rules));
+    let audited = sources.contains(&Source::K8sAudit);
+    let declared = audited.then(|| replay.auditor.declared());
+    let holes = replay.holes(&reader);
+    let answer = (!reports.is_empty())
+        .then(|| answer(&policies, observed.as_ref(), declared.as_ref(), &holes));
+    if let Some(observed) = observed {
+        text += &observed.text();
     }
-    if sources.contains(&Source::K8sAudit) {
+    if audited {
         text += &replay.auditor.summary(None);
     }
-    text += &replay.holes(&reader);
+    text += &holes;
     tell_end(workers.finish(), &text)?;
+    if let Some(answer) = answer {
+        reports.write(&answer)?;
+    }
     Ok(Outcome {
         violated: found,
         finite: true,

@@ -61,8 +61,8 @@ impl Agent {
     }
 
     /// The same, and what happens is recorded.
-    pub(crate) fn record(file: &str, policy: &str) -> Result<Self> {
-        Self::run(&["record", file, "--psp", policy, "--json"])
+    pub(crate) fn record(file: &str, policy: &str, arguments: &[&str]) -> Result<Self> {
+        Self::run(&[&["record", file, "--psp", policy, "--json"], arguments].concat())
     }
 
     fn run(arguments: &[&str]) -> Result<Self> {

@@ -38,6 +38,13 @@ fn summary(messages: &str) -> Vec<&str> {
         .collect()
 }
 
+/// A report in JSON, without how long was watched.
+fn read_report(path: &Path) -> Result<serde_json::Value> {
+    let mut report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+    report["seen"]["window_seconds"] = serde_json::Value::Null;
+    Ok(report)
+}
+
 fn path(folder: &Path) -> String {
     folder.join("run.recording").display().to_string()
 }
@@ -55,7 +62,9 @@ fn a_replay_tells_what_the_run_told() -> Result<()> {
     let listener = Bundle::benign()?.program(workload()?, WORKLOAD, 0o755)?;
     let listener = listener.args(&[WORKLOAD, "listen", "tcp", "0"]);
     let listener = Container::start(listener.host_namespace("network").unmasked_proc())?;
-    let agent = Agent::record(&file, RESTRICTED)?;
+    let report = folder.path().join("report.json");
+    let json = format!("json:{}", report.display());
+    let agent = Agent::record(&file, RESTRICTED, &["--report", &json])?;
     let bundle = Bundle::new()?.program(workload()?, WORKLOAD, 0o755)?;
     let after = Container::start(bundle)?;
     let output = after.exec(&[WORKLOAD, "exec-loop", "50", WORKLOAD])?;
@@ -66,6 +75,19 @@ fn a_replay_tells_what_the_run_told() -> Result<()> {
     // Until the agent has noticed that it is gone.
     thread::sleep(Duration::from_secs(7));
     let ended = agent.stop()?;
+    let of_run = read_report(&report)?;
+    assert_eq!(of_run["verdict"], "breaks");
+    // The evidence names the containers.
+    let evidence = of_run["workloads"].to_string();
+    assert!(evidence.contains(listener.id().short()), "{evidence}");
+    assert!(!evidence.contains(benign.id().short()), "{evidence}");
+
+    // The replay's own alerts go to standard output as well.
+    let again = Command::new(env!("CARGO_BIN_EXE_falco-psp"))
+        .args(["--replay", &file, "--psp", RESTRICTED, "--report", &json])
+        .output()?;
+    assert_eq!(again.status.code(), Some(2), "{again:?}");
+    assert_eq!(read_report(&report)?, of_run);
 
     let output = replay(&file, RESTRICTED)?;
     assert!(controls(&ended.alerts, &gone).contains("runAsUser"));
@@ -107,7 +129,7 @@ fn a_killed_agent_leaves_what_it_recorded() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = path(folder.path());
     let container = Container::start(Bundle::new()?)?;
-    let agent = Agent::record(&file, RESTRICTED)?;
+    let agent = Agent::record(&file, RESTRICTED, &[])?;
     assert!(agent.wait_for(|alerts| controls(alerts, container.id()).contains("runAsUser")));
     // At most the last second is lost.
     thread::sleep(Duration::from_millis(2_500));

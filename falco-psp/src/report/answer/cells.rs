@@ -1,0 +1,441 @@
+//! How an answer is made of what was found.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{
+    Answer, Cell, DeclaredCell, Evidence, ObservedCell, Seen, State, VERSION, Verdict, Workload,
+};
+use crate::container::Container;
+use crate::control::Control;
+use crate::event::{Activity, Event, SyscallEvent};
+use crate::policies::Policies;
+use crate::report::declared::{self, Report};
+use crate::report::summary::Summary;
+use crate::report::tally::Found;
+use crate::rules::Source;
+use crate::sources::k8s_audit::counts::Counts;
+
+/// What was found of declared pods.
+#[derive(Debug)]
+pub struct Declared<'a> {
+    /// By workload.
+    pub report: &'a Report,
+    /// What became of the audit events.
+    pub counts: &'a Counts,
+}
+
+/// A row in the making.
+#[derive(Default)]
+struct Row {
+    containers: u64,
+    declared_pods: u64,
+    /// `None` if the workload was not declared.
+    declared: Option<BTreeMap<Control, (State, Vec<String>)>>,
+    /// The policies in whose scope some container is.
+    in_scope: BTreeSet<usize>,
+    evidence: Vec<(usize, Control, Evidence)>,
+    unknown: BTreeMap<Control, BTreeSet<String>>,
+}
+
+/// `(namespace, kind, name)`
+type Id = (String, String, String);
+
+/// The answer of what was observed and what was declared. `holes` is what else is known to be missing.
+pub fn answer(
+    policies: &Policies,
+    observed: Option<&Summary<'_>>,
+    declared: Option<&Declared<'_>>,
+    holes: &str,
+) -> Answer {
+    let mut rows: BTreeMap<Id, Row> = BTreeMap::new();
+    let mut seen = Seen::default();
+    let mut weaknesses: Vec<String> = holes.lines().map(str::to_owned).collect();
+    let mut notes = Vec::new();
+    // Those that break and are in no row.
+    let mut unnamed = 0;
+    match observed {
+        Some(summary) => {
+            unnamed += take_observed(summary, &mut rows, &mut seen, &mut notes);
+            weaknesses.extend(observed_weaknesses(summary, &seen));
+        }
+        None => notes.push("what pods do was not watched".to_owned()),
+    }
+    match declared {
+        Some(declared) => {
+            unnamed += take_declared(declared, &mut rows, &mut notes);
+            seen.declared_pods = Some(declared.counts.judged);
+            let malformed = declared.counts.malformed;
+            if malformed > 0 {
+                weaknesses.push(format!("audit events that make no sense: {malformed}"));
+            }
+        }
+        None => notes.push("what pods declare was not read".to_owned()),
+    }
+    let controls = restricted(policies);
+    let workloads = rows.into_iter();
+    let mut workloads: Vec<Workload> = workloads
+        .map(|(id, row)| row.finish(id, &controls, policies))
+        .collect();
+    workloads.sort_by_key(|workload| Reverse(workload.state));
+    let breaking = workloads.iter().filter(|w| w.state.is_broken()).count() as u64 + unnamed;
+    let cells = workloads.iter().flat_map(|workload| &workload.cells);
+    let unknown = cells.filter(|cell| cell.state == State::Unknown).count();
+    if unknown > 0 {
+        weaknesses.push(format!("cells that are unknown: {unknown}"));
+    }
+    if workloads.is_empty() {
+        weaknesses.push("no workload of the policy's scope was seen".to_owned());
+    }
+    Answer {
+        version: VERSION,
+        policies: policies.each.iter().map(|p| p.name.clone()).collect(),
+        verdict: match (breaking, weaknesses.is_empty()) {
+            (0, true) => Verdict::Safe,
+            (0, false) => Verdict::NotEnoughSeen,
+            _ => Verdict::Breaks,
+        },
+        breaking,
+        seen,
+        weaknesses,
+        notes,
+        controls: controls.iter().map(|control| control.name()).collect(),
+        workloads,
+    }
+}
+
+/// The controls that some policy restricts.
+fn restricted(policies: &Policies) -> Vec<Control> {
+    let rules = policies.rules.rules().iter();
+    let mut controls: BTreeSet<Control> = rules.filter_map(|rule| rule.control()).collect();
+    controls.extend(&policies.unobserved);
+    controls.into_iter().collect()
+}
+
+/// Takes what was observed; how many break of those that are in no row.
+fn take_observed(
+    summary: &Summary<'_>,
+    rows: &mut BTreeMap<Id, Row>,
+    seen: &mut Seen,
+    notes: &mut Vec<String>,
+) -> u64 {
+    let policies = summary.policies;
+    let running = summary.containers.iter().copied();
+    // Of several with one id the one that runs, or the last.
+    let departed: Vec<&Arc<Container>> = summary.departed.named().collect();
+    let mut by_id: BTreeMap<&str, &Arc<Container>> = BTreeMap::new();
+    for container in running.chain(departed.iter().rev().copied()) {
+        by_id.entry(&container.id).or_insert(container);
+    }
+    let mut out_of_scope = 0;
+    for container in by_id.values() {
+        let in_scope = scope(policies, container);
+        if in_scope.is_empty() {
+            out_of_scope += 1;
+            continue;
+        }
+        let row = rows.entry(id(container)).or_default();
+        row.containers += 1;
+        row.in_scope.extend(in_scope);
+        for (control, why) in unknown(container) {
+            row.unknown.entry(control).or_default().insert(why);
+        }
+    }
+    for (id_of, rule, found) in summary.tally.found() {
+        let Some(policy) = policies.policy_of(rule) else {
+            // A rule of the user's own.
+            continue;
+        };
+        let id = match by_id.get(id_of) {
+            Some(container) => id(container),
+            None => (String::new(), "Container".to_owned(), id_of.to_owned()),
+        };
+        let row = rows.entry(id).or_default();
+        row.containers = row.containers.max(1);
+        row.in_scope.insert(policy);
+        row.take_found(policies, (policy, rule), found);
+    }
+    if out_of_scope > 0 {
+        notes.push(format!(
+            "{out_of_scope} containers are in no policy's scope: not judged"
+        ));
+    }
+    let others = summary.departed.others;
+    if others > 0 {
+        notes.push(format!(
+            "{others} containers that are gone are counted, but are in no row"
+        ));
+    }
+    seen.window_seconds = Some((summary.elapsed.as_secs_f64() * 10.0).round() / 10.0);
+    seen.containers = Some(by_id.len() as u64 + others);
+    seen.events_lost = summary.ledger.iter().map(|(_, c)| c.lost()).sum();
+    let folded = summary.tally.folded();
+    let folded = folded.filter(|(rules, _)| {
+        let violated: BTreeSet<usize> = rules
+            .iter()
+            .filter_map(|r| policies.policy_of(*r))
+            .collect();
+        violated.len() == policies.each.len()
+    });
+    folded.map(|(_, folded)| folded.subjects).sum()
+}
+
+/// The policies in whose scope a container is.
+fn scope(policies: &Policies, container: &Arc<Container>) -> BTreeSet<usize> {
+    let event = Event::from(SyscallEvent {
+        number: 0,
+        time_ns: 0,
+        activity: Activity::Container,
+        process: Arc::default(),
+        container: Arc::clone(container),
+    });
+    let in_scope = |policy: &usize| {
+        let rules = policies.each.get(*policy).map(|policy| &policy.rules);
+        rules.is_some_and(|range| {
+            let rules = policies.rules.rules().get(range.clone());
+            let mut rules = rules.unwrap_or_default().iter();
+            // A policy that restricts nothing that can be observed has no scope to ask for.
+            !rules.any(|rule| rule.source == Source::Syscall)
+                || policies.rules.is_in_scope(range, &event)
+        })
+    };
+    (0..policies.each.len()).filter(in_scope).collect()
+}
+
+/// The workload of a container.
+fn id(container: &Container) -> Id {
+    let pod = container.pod.as_ref();
+    let namespace = pod
+        .and_then(|pod| pod.namespace.clone())
+        .unwrap_or_default();
+    let owner = pod.and_then(|pod| pod.owner.as_ref());
+    let name_of_pod = pod.and_then(|pod| pod.name.as_ref());
+    match (owner, name_of_pod) {
+        (Some(owner), _) => (namespace, owner.kind.clone(), owner.name.clone()),
+        (None, Some(name)) => (namespace, "Pod".to_owned(), name.clone()),
+        (None, None) => {
+            let short = container.short_id().to_owned();
+            let name = container.name.clone().unwrap_or(short);
+            (namespace, "Container".to_owned(), name)
+        }
+    }
+}
+
+/// What is unknown of a container, and why.
+fn unknown(container: &Container) -> impl Iterator<Item = (Control, String)> {
+    let gaps: Vec<&str> = container.gaps.iter().map(|gap| gap.describe()).collect();
+    let why = match gaps.is_empty() {
+        true => "it could not be read".to_owned(),
+        false => gaps.join(", "),
+    };
+    let of_volumes: &[Control] = &[
+        Control::Volumes,
+        Control::AllowedHostPaths,
+        Control::AllowedCsiDrivers,
+        Control::AllowedFlexVolumes,
+    ];
+    let facts: [(bool, &[Control]); 6] = [
+        (container.privileged.is_none(), &[Control::Privileged]),
+        (container.host_pid.is_none(), &[Control::HostPid]),
+        (container.host_ipc.is_none(), &[Control::HostIpc]),
+        (container.host_network.is_none(), &[Control::HostNetwork]),
+        (
+            container.root_read_only.is_none(),
+            &[Control::ReadOnlyRootFilesystem],
+        ),
+        (container.volumes.is_none(), of_volumes),
+    ];
+    let facts = facts.into_iter().filter(|(is_unknown, _)| *is_unknown);
+    let facts = facts.flat_map(|(_, controls)| controls.iter().copied());
+    let facts = facts.map(move |control| (control, why.clone()));
+    let posture = container.unknown_posture();
+    facts.chain(posture.map(|(control, why)| (control, why.describe().to_owned())))
+}
+
+fn observed_weaknesses(summary: &Summary<'_>, seen: &Seen) -> Vec<String> {
+    let fates = summary.fates;
+    let counts = [
+        (seen.events_lost, "events that were lost"),
+        (
+            fates.unreadable,
+            "processes of containers that could not be read",
+        ),
+        (
+            fates.unknown_origin,
+            "processes that ran before, of a program that is in no file",
+        ),
+        (
+            fates.undecodable,
+            "records of the kernel side that make no sense",
+        ),
+        (
+            summary.metadata.given_up,
+            "events that were judged before it was known whose they are",
+        ),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    counts
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect()
+}
+
+/// Takes what was declared; how many break of those that are in no row.
+fn take_declared(
+    declared: &Declared<'_>,
+    rows: &mut BTreeMap<Id, Row>,
+    notes: &mut Vec<String>,
+) -> u64 {
+    let mut out_of_scope = 0;
+    for (id, verdict, pods, findings) in declared.report.each() {
+        let state = match verdict {
+            declared::Verdict::OutOfScope => {
+                out_of_scope += 1;
+                continue;
+            }
+            declared::Verdict::Fine => State::Fine,
+            declared::Verdict::Changed => State::Changed,
+            declared::Verdict::Denied => State::Denied,
+        };
+        let mut parts = id.splitn(3, '/').map(str::to_owned);
+        let mut part = || parts.next().unwrap_or_default();
+        let row = rows.entry((part(), part(), part())).or_default();
+        row.declared_pods += pods;
+        let cells = row.declared.get_or_insert_default();
+        for (_, control, messages) in findings {
+            let (of_control, texts) = cells.entry(control).or_insert((state, Vec::new()));
+            *of_control = state;
+            texts.extend(messages.iter().cloned());
+        }
+    }
+    if out_of_scope > 0 {
+        notes.push(format!(
+            "{out_of_scope} declared workloads are in no policy's scope: not judged"
+        ));
+    }
+    let (all, denied) = declared.report.unnamed();
+    if all > 0 {
+        notes.push(format!(
+            "{all} declared workloads that came before are counted, but are in no row"
+        ));
+    }
+    denied as u64
+}
+
+impl Row {
+    fn take_found(&mut self, policies: &Policies, (policy, rule): (usize, usize), found: &Found) {
+        let Some(rule) = policies.rules.rules().get(rule) else {
+            return;
+        };
+        let Some(control) = rule.control() else {
+            return;
+        };
+        let policy_name = policies.each.get(policy).map(|policy| policy.name.clone());
+        let (first, last) = (time(found.first_ns), time(found.last_ns));
+        let mut evidence = self.evidence.iter_mut();
+        let same = evidence.find(|(p, c, known)| {
+            (*p, *c, known.rule.as_str()) == (policy, control, rule.name.as_str())
+        });
+        match same {
+            Some((_, _, known)) => {
+                known.count += found.count;
+                known.first = first.min(std::mem::take(&mut known.first));
+                known.last = last.max(std::mem::take(&mut known.last));
+                let texts = found.examples.iter();
+                let texts = texts.filter(|text| !known.examples.contains(text));
+                let room = 3_usize.saturating_sub(known.examples.len());
+                let texts: Vec<String> = texts.take(room).cloned().collect();
+                known.examples.extend(texts);
+            }
+            None => self.evidence.push((
+                policy,
+                control,
+                Evidence {
+                    policy: policy_name.unwrap_or_default(),
+                    rule: rule.name.clone(),
+                    count: found.count,
+                    first,
+                    last,
+                    examples: found.examples.clone(),
+                },
+            )),
+        }
+    }
+
+    fn finish(
+        mut self,
+        (namespace, kind, name): Id,
+        controls: &[Control],
+        policies: &Policies,
+    ) -> Workload {
+        let violated: BTreeSet<usize> = self.evidence.iter().map(|(p, _, _)| *p).collect();
+        // With one of several policies it may still be admitted.
+        let is_broken = self.in_scope.is_subset(&violated);
+        let cells: Vec<Cell> = controls
+            .iter()
+            .map(|control| self.cell(*control, is_broken, policies))
+            .collect();
+        Workload {
+            namespace,
+            kind,
+            name,
+            state: cells
+                .iter()
+                .map(|cell| cell.state)
+                .max()
+                .unwrap_or(State::Fine),
+            declared_pods: self.declared_pods,
+            containers: self.containers,
+            cells,
+        }
+    }
+
+    fn cell(&mut self, control: Control, is_broken: bool, policies: &Policies) -> Cell {
+        let declared = self.declared.as_mut().map(|found| {
+            let (state, messages) = found.remove(&control).unwrap_or((State::Fine, Vec::new()));
+            DeclaredCell { state, messages }
+        });
+        let observed = (self.containers > 0).then(|| {
+            let evidence = self.evidence.extract_if(.., |(_, of, _)| *of == control);
+            let evidence: Vec<Evidence> = evidence.map(|(_, _, evidence)| evidence).collect();
+            let mut unknown: Vec<String> = self
+                .unknown
+                .remove(&control)
+                .into_iter()
+                .flatten()
+                .collect();
+            if policies.unobserved.contains(&control) {
+                unknown.push("only what is declared shows it".to_owned());
+            }
+            let state = match (evidence.is_empty(), unknown.is_empty()) {
+                (false, _) if is_broken => State::Breaks,
+                (true, false) => State::Unknown,
+                _ => State::Fine,
+            };
+            ObservedCell {
+                state,
+                unknown,
+                evidence,
+            }
+        });
+        let state = match (&declared, &observed) {
+            // What is declared as it should be is fine, whatever could not be seen of it.
+            (Some(declared), Some(observed)) if observed.state != State::Breaks => declared.state,
+            (Some(declared), Some(observed)) => declared.state.max(observed.state),
+            (Some(declared), None) => declared.state,
+            (None, Some(observed)) => observed.state,
+            (None, None) => State::Unknown,
+        };
+        Cell {
+            control,
+            state,
+            declared,
+            observed,
+        }
+    }
+}
+
+fn time(ns: u64) -> String {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(ns)).unwrap_or_default();
+    format!("{time:.3}")
+}

@@ -1,0 +1,308 @@
+//! The answer: may the policies be enforced, and if not, which workload breaks on which control.
+//!
+//! One cell for each workload and control, made of what was declared and what was observed, with the
+//! evidence; above all a verdict, and beside it all that weakens it.
+
+mod cells;
+mod html;
+mod markdown;
+mod request;
+mod text;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::control::Control;
+pub use cells::{Declared, answer};
+pub use request::{Format, Request, RequestError, Requests};
+
+/// The version of the JSON form. It changes when a consumer has to.
+const VERSION: u32 = 1;
+
+/// What a workload and a control come to, from the best to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Nothing is in the way.
+    Fine,
+    /// It cannot be told.
+    Unknown,
+    /// Admission would fill something in.
+    Changed,
+    /// What was observed conflicts with what would be enforced.
+    Breaks,
+    /// Admission would refuse it.
+    Denied,
+}
+
+impl State {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Unknown => "unknown",
+            Self::Changed => "changed",
+            Self::Breaks => "breaks",
+            Self::Denied => "denied",
+        }
+    }
+
+    /// Whether it speaks against enforcing the policies.
+    pub fn is_broken(self) -> bool {
+        self >= Self::Breaks
+    }
+}
+
+/// The verdict on all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Nothing that was seen speaks against enforcing the policies, and nothing is known to be missing.
+    Safe,
+    /// Some workloads break.
+    Breaks,
+    /// No workload breaks as far as was seen, but that is not enough.
+    NotEnoughSeen,
+}
+
+/// The whole answer.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    /// Of this form.
+    pub version: u32,
+    /// The names of the policies, in the order in which admission tries them.
+    pub policies: Vec<String>,
+    /// Whether they may be enforced.
+    pub verdict: Verdict,
+    /// How many workloads break, those that are no longer named included.
+    pub breaking: u64,
+    /// What it rests on.
+    pub seen: Seen,
+    /// Why what was seen is not enough, or may be less than all.
+    pub weaknesses: Vec<String>,
+    /// What else is to be known to read it.
+    pub notes: Vec<String>,
+    /// The controls that a policy restricts: the columns.
+    pub controls: Vec<&'static str>,
+    /// The workloads, those that break first.
+    pub workloads: Vec<Workload>,
+}
+
+/// What an answer rests on.
+#[derive(Debug, Default, Serialize)]
+pub struct Seen {
+    /// How long pods were watched, in seconds; `null` if they were not.
+    pub window_seconds: Option<f64>,
+    /// Containers that were watched; `null` if they were not.
+    pub containers: Option<u64>,
+    /// Declared pods that were judged; `null` if none could be.
+    pub declared_pods: Option<u64>,
+    /// Events that the kernel side had to drop.
+    pub events_lost: u64,
+}
+
+/// A workload: a row.
+#[derive(Debug, Serialize)]
+pub struct Workload {
+    /// Empty outside Kubernetes.
+    pub namespace: String,
+    /// `Deployment`, `Pod`, ..., or `Container` outside Kubernetes.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The worst of its cells.
+    pub state: State,
+    /// Its pods that were declared.
+    pub declared_pods: u64,
+    /// Its containers that were watched.
+    pub containers: u64,
+    /// A cell for each control that a policy restricts, in that order.
+    pub cells: Vec<Cell>,
+}
+
+/// What a workload and a control come to.
+#[derive(Debug, Serialize)]
+pub struct Cell {
+    /// The control.
+    #[serde(serialize_with = "name")]
+    pub control: Control,
+    /// What declared and observed come to together.
+    pub state: State,
+    /// What admission would do; `null` if nothing was declared.
+    pub declared: Option<DeclaredCell>,
+    /// What was observed; `null` if nothing was watched.
+    pub observed: Option<ObservedCell>,
+}
+
+/// The declared side of a cell.
+#[derive(Debug, Serialize)]
+pub struct DeclaredCell {
+    /// Fine, changed or denied.
+    pub state: State,
+    /// What admission would say, or fill in.
+    pub messages: Vec<String>,
+}
+
+/// The observed side of a cell.
+#[derive(Debug, Serialize)]
+pub struct ObservedCell {
+    /// Fine, unknown or breaks.
+    pub state: State,
+    /// Why it is unknown.
+    pub unknown: Vec<String>,
+    /// What was seen.
+    pub evidence: Vec<Evidence>,
+}
+
+/// What was seen of one rule.
+#[derive(Debug, Serialize)]
+pub struct Evidence {
+    /// The rule's policy.
+    pub policy: String,
+    /// The rule.
+    pub rule: String,
+    /// How often.
+    pub count: u64,
+    /// When first, in RFC 3339.
+    pub first: String,
+    /// When last, but for repeats that the kernel only counts.
+    pub last: String,
+    /// The first alerts.
+    pub examples: Vec<String>,
+}
+
+/// So many of something, in words.
+fn count(n: u64, what: &str) -> String {
+    match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
+
+fn name<S: serde::Serializer>(control: &Control, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(control.name())
+}
+
+impl Answer {
+    /// The answer as text of several lines, coloured for a terminal if `colour`.
+    pub fn text(&self, colour: bool) -> String {
+        text::text(self, colour)
+    }
+
+    /// The answer in Markdown, as for a pull request.
+    pub fn markdown(&self) -> String {
+        markdown::markdown(self)
+    }
+
+    /// The answer as a page that needs nothing else.
+    ///
+    /// # Errors
+    /// The page's template is wrong: a defect of falco-psp.
+    pub fn html(&self) -> Result<String, minijinja::Error> {
+        html::html(self)
+    }
+
+    /// The answer as JSON.
+    ///
+    /// # Errors
+    /// Never with what it is made of.
+    pub fn json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string_pretty(self).map(|text| text + "\n")
+    }
+
+    /// The verdict in words.
+    pub fn headline(&self) -> String {
+        let policies = match self.policies.as_slice() {
+            [one] => format!("policy {one}"),
+            several => format!("policies {}", several.join(", ")),
+        };
+        match (self.verdict, self.breaking) {
+            (Verdict::Safe, _) => format!("{policies}: safe to enforce, as far as was seen"),
+            (Verdict::NotEnoughSeen, _) => {
+                format!("{policies}: nothing breaks, but not enough was seen")
+            }
+            (Verdict::Breaks, 1) => format!("{policies}: 1 workload breaks"),
+            (Verdict::Breaks, n) => format!("{policies}: {n} workloads break"),
+        }
+    }
+
+    /// What it rests on, in words.
+    pub fn basis(&self) -> String {
+        let observed = match (self.seen.window_seconds, self.seen.containers) {
+            (Some(seconds), Some(containers)) => {
+                format!(
+                    "watched {} for {seconds:.0} s",
+                    count(containers, "container")
+                )
+            }
+            _ => "watched no containers".to_owned(),
+        };
+        let declared = match self.seen.declared_pods {
+            Some(pods) => format!("judged {}", count(pods, "declared pod")),
+            None => "read no declared pods".to_owned(),
+        };
+        format!("{observed}; {declared}")
+    }
+
+    /// How many workloads are of each state, the worst first.
+    fn counts(&self) -> Vec<(State, usize)> {
+        let mut counts: BTreeMap<State, usize> = BTreeMap::new();
+        for workload in &self.workloads {
+            *counts.entry(workload.state).or_default() += 1;
+        }
+        counts.into_iter().rev().collect()
+    }
+}
+
+impl Workload {
+    /// `namespace/kind/name`, without the namespace outside Kubernetes.
+    pub fn id(&self) -> String {
+        let parts = [&*self.namespace, &*self.kind, &*self.name];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join("/")
+    }
+
+    /// How much of it was seen, in words.
+    fn basis(&self) -> String {
+        let parts = [
+            (self.containers, "container"),
+            (self.declared_pods, "declared pod"),
+        ];
+        let parts = parts.into_iter().filter(|(n, _)| *n > 0);
+        let parts: Vec<String> = parts.map(|(n, what)| count(n, what)).collect();
+        parts.join(", ")
+    }
+}
+
+impl Cell {
+    /// An alert without the policy and the control, with which it begins.
+    fn without_header<'a>(&self, text: &'a str) -> &'a str {
+        let header = format!("({}) ", self.control.name());
+        text.split_once(&header).map_or(text, |(_, rest)| rest)
+    }
+
+    /// Why it is as it is: the first thing to say of it, and how often it was seen.
+    fn why(&self) -> (Option<u64>, String) {
+        let declared = self.declared.as_ref();
+        let declared = declared.filter(|declared| declared.state == self.state);
+        if let Some(declared) = declared
+            && let Some(message) = declared.messages.first()
+        {
+            return (None, self.without_header(message).to_owned());
+        }
+        let Some(observed) = &self.observed else {
+            return (None, String::new());
+        };
+        let count = observed.evidence.iter().map(|found| found.count).sum();
+        let mut examples = observed.evidence.iter().flat_map(|found| &found.examples);
+        match (examples.next(), observed.unknown.first()) {
+            (Some(example), _) => (Some(count), self.without_header(example).to_owned()),
+            (None, Some(why)) => (None, why.clone()),
+            (None, None) => (None, String::new()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

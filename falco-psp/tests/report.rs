@@ -1,0 +1,186 @@
+//! `--report` as the program's user meets it: of a recording, of manifests, and of a run that goes on.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test says best where it failed"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const RESTRICTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/restricted.yaml");
+const PERMISSIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/permissive.yaml");
+const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recording/v1.recording");
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_falco-psp"));
+    command.args(arguments).output().unwrap()
+}
+
+/// The report in JSON of a run with these options, and its exit code.
+fn report(folder: &Path, arguments: &[&str]) -> (Value, Option<i32>) {
+    let path = folder.join("report.json").display().to_string();
+    let report = format!("json:{path}");
+    let output = run(&[arguments, &["--report", &report]].concat());
+    let text = fs::read_to_string(path).unwrap();
+    (serde_json::from_str(&text).unwrap(), output.status.code())
+}
+
+fn workload<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let mut workloads = report["workloads"].as_array().unwrap().iter();
+    let found = workloads.find(|workload| workload["name"] == name);
+    found.expect(name)
+}
+
+/// The cells of a workload that are of this state.
+fn cells(workload: &Value, state: &str) -> Vec<String> {
+    let cells = workload["cells"].as_array().unwrap();
+    let of_state = cells.iter().filter(|cell| cell["state"] == state);
+    of_state
+        .map(|cell| cell["control"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_recording_is_told_by_workload_and_control() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--replay", RECORDING, "--psp", RESTRICTED];
+    let (report, code) = report(folder.path(), &arguments);
+    assert_eq!(code, Some(2));
+    assert_eq!(report["version"], 1);
+    assert_eq!(
+        (&report["verdict"], &report["breaking"]),
+        (&"breaks".into(), &2.into())
+    );
+    let declared = workload(&report, "priv-init");
+    assert_eq!(cells(declared, "denied"), ["privileged", "capabilities"]);
+    let observed = workload(&report, "web");
+    assert_eq!(observed["namespace"], "default");
+    let broken = ["volumes", "runAsUser", "capabilities"];
+    assert_eq!(cells(observed, "breaks"), broken);
+    // What the first version did not record yet.
+    assert!(cells(observed, "unknown").contains(&"seccomp".to_owned()));
+    let cells = observed["cells"].as_array().unwrap();
+    let users = cells
+        .iter()
+        .find(|cell| cell["control"] == "runAsUser")
+        .unwrap();
+    let evidence = &users["observed"]["evidence"][0];
+    assert_eq!(
+        (&evidence["policy"], &evidence["count"]),
+        (&"restricted".into(), &5.into())
+    );
+    assert_eq!(evidence["first"], "2026-11-26T11:49:39.171Z");
+    let example = evidence["examples"][0].as_str().unwrap();
+    assert!(example.contains("process has the user ids 0"), "{example}");
+    assert_eq!(users["declared"], Value::Null);
+    // One event of the log is cut short: that is said beside the verdict.
+    let weaknesses = report["weaknesses"].to_string();
+    assert!(
+        weaknesses.contains("audit events that make no sense: 1"),
+        "{weaknesses}"
+    );
+}
+
+/// A workload that one of the policies admits breaks under none.
+#[test]
+fn one_of_several_policies_is_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "--replay", RECORDING, "--psp", RESTRICTED, "--psp", PERMISSIVE,
+    ];
+    let (report, code) = report(folder.path(), &arguments);
+    assert_eq!(code, Some(0), "{report:#}");
+    assert_eq!(report["breaking"], 0);
+    assert_eq!(report["verdict"], "not_enough_seen");
+    for name in ["web", "priv-init"] {
+        assert_eq!(cells(workload(&report, name), "breaks"), [""; 0]);
+        assert_eq!(cells(workload(&report, name), "denied"), [""; 0]);
+    }
+}
+
+#[test]
+fn manifests_are_told_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("m.yaml");
+    let pod = |name: &str, security: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  \
+             securityContext: {{runAsUser: 10, fsGroup: 10, supplementalGroups: [10]}}\n  \
+             containers: [{{name: c, image: i, securityContext: {{{security}}}}}]\n"
+        )
+    };
+    let good = "allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, \
+                capabilities: {drop: [ALL]}";
+    fs::write(
+        &manifest,
+        pod("good", good) + &pod("bad", "privileged: true"),
+    )
+    .unwrap();
+    let manifest = manifest.display().to_string();
+    let arguments = ["check", "--psp", RESTRICTED, &manifest];
+    let (report, code) = report(folder.path(), &arguments);
+    assert_eq!(code, Some(2));
+    assert_eq!(cells(workload(&report, "bad"), "denied")[0], "privileged");
+    assert_eq!(cells(workload(&report, "good"), "denied"), [""; 0]);
+    assert_eq!(report["breaking"], 1);
+    // Those that break come first.
+    assert_eq!(report["workloads"][0]["name"], "bad");
+}
+
+#[test]
+fn every_form_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("report.html");
+    let html = format!("html:{}", page.display());
+    let output = run(&[
+        "--replay",
+        RECORDING,
+        "--psp",
+        RESTRICTED,
+        "--json",
+        "--output",
+        "file:/dev/null",
+        "--report",
+        "text",
+        "--report",
+        "markdown",
+        "--report",
+        &html,
+    ]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.starts_with("policy restricted: 2 workloads break\n"),
+        "{text}"
+    );
+    assert!(text.contains("\n## falco-psp: policy restricted: 2 workloads break\n"));
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>"));
+    let label = "aria-label=\"default&#x2f;Pod&#x2f;web, runAsUser: breaks\"";
+    assert!(page.contains(label), "{page}");
+    // It loads nothing.
+    assert!(!page.contains("src=") && !page.contains("href="), "{page}");
+}
+
+#[test]
+fn a_report_without_a_place_or_form_is_told_before_anything_starts() {
+    for (report, expected) in [
+        (
+            "json:/nonexistent/r.json",
+            "cannot write the report to /nonexistent/r.json",
+        ),
+        ("pdf", "use text, json, markdown or html"),
+    ] {
+        let output = run(&[
+            "--replay", RECORDING, "--psp", RESTRICTED, "--report", report,
+        ]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains(expected), "{message}");
+        assert!(!message.contains("rules (syscall"), "{message}");
+        assert_eq!(output.status.code(), Some(1), "{message}");
+    }
+}

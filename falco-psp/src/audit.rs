@@ -73,6 +73,11 @@ impl Auditor {
         found
     }
 
+    /// Does not tell what is wrong with the input, but only counts it.
+    pub fn hush(&mut self) {
+        self.faults = MAX_TOLD;
+    }
+
     /// Has all audit events recorded from now on.
     pub fn record_to(&mut self, recorder: Recorder) {
         self.recorder = Some(recorder);

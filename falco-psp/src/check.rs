@@ -29,8 +29,8 @@ pub struct Checked {
     pub answer: Answer,
     /// Whether admission would deny any pod, or a rule of the user's own has fired.
     pub found_any: bool,
-    /// Whether a file could not be read.
-    pub failed: bool,
+    /// What could not be read, and why.
+    pub errors: Vec<String>,
 }
 
 /// Judges the pods that `files` declare. What names no namespace is in `namespace`.
@@ -107,7 +107,7 @@ pub fn check(
         alerts,
         summary: summary(&table, &manifests),
         found_any: judge.report.any_denied() || own.fired(),
-        failed: !manifests.errors.is_empty(),
+        errors: not_judged.errors.clone(),
         answer: answer(
             policies,
             None,

@@ -73,6 +73,39 @@ pub enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Tells which workloads break under which of several policies, and what each step from one to the
+    /// next would break
+    ///
+    /// Exit code: 0 no step breaks anything, 2 some step does, 1 an error.
+    Compare {
+        /// The policies, each for itself, in the order of the steps
+        #[arg(long, value_name = "FILE", required = true)]
+        psp: Vec<PathBuf>,
+        /// Compare by what `falco-psp record` has recorded
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["audit_log", "files"])]
+        replay: Option<PathBuf>,
+        /// Compare by the Kubernetes audit events of this log; - is standard input
+        #[arg(long, value_name = "FILE", conflicts_with = "files")]
+        audit_log: Option<PathBuf>,
+        /// Leave this namespace out, such as kube-system; may be given several times
+        #[arg(long, visible_alias = "exclude-namespace", value_name = "NAME")]
+        exempt_namespace: Vec<String>,
+        /// The namespace of manifests that name none
+        #[arg(long, value_name = "NAME", default_value = "default")]
+        namespace: String,
+        /// Print the result as one JSON document
+        #[arg(long)]
+        json: bool,
+        /// Manifests: files, folders, or - for standard input
+        #[arg(value_name = "FILE", required_unless_present_any = ["replay", "audit_log"])]
+        files: Vec<PathBuf>,
+    },
+    /// Makes one report of several, as of all nodes of a cluster
+    Report {
+        /// What to do with reports.
+        #[command(subcommand)]
+        command: ReportCommand,
+    },
     /// Records what pods do and declare, to be judged later with --replay; needs no policy
     ///
     /// Takes the options of a run; with --psp it judges as well. Environments are never recorded,
@@ -128,6 +161,23 @@ pub enum Command {
     Man {
         /// The command
         command: Option<String>,
+    },
+}
+
+/// What can be done with reports.
+#[derive(Debug, Subcommand)]
+pub enum ReportCommand {
+    /// Makes one report of several
+    ///
+    /// Exit code: 0 no workload breaks, 2 some do, 1 an error.
+    Merge {
+        /// The form of the result: text, json, markdown or html, to standard output or to a file
+        /// (html:report.html); may be given several times [default: text]
+        #[arg(long, value_name = "FORMAT[:PATH]")]
+        report: Vec<ReportRequest>,
+        /// Reports in JSON (--report json:FILE, /v1/report) about the same policies
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
 }
 

@@ -265,7 +265,8 @@ mod tests {
     #[test]
     fn what_is_printed_says_the_same() {
         let line = read(
-            "psp: [p.yaml]\naudit-listen: 127.0.0.1:9765\nnamespace: [a, b]\n",
+            "psp: [p.yaml]\naudit-listen: 127.0.0.1:9765\nnamespace: [a, b]\nnode-name: n1\n\
+             kubeconfig: k.yaml\nreport: [text, 'html:a.html']\n",
             &["-vv", "--duration", "5s"],
         );
         let printed = line.unwrap().config();
@@ -276,6 +277,9 @@ mod tests {
             "audit-listen: 127.0.0.1:9765\n",
             "verbose: 2\n",
             "duration: 5s\n",
+            "node-name: n1\n",
+            "kubeconfig: k.yaml\n",
+            "report:\n- text\n- html:a.html\n",
         ] {
             assert!(printed.contains(part), "{printed}");
         }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
-use falco_psp::cli::{CheckFormat, Cli, Command, RulesFormat, Watch};
+use falco_psp::cli::{CheckFormat, Cli, Command, ReportCommand, RulesFormat, Watch};
 use falco_psp::config::{CommandLine, ConfigError};
 use falco_psp::fields::{Source, list};
 use falco_psp::outputs::alert::Format;
@@ -15,8 +15,8 @@ use falco_psp::own_rules::{OwnRules, OwnRulesError};
 use falco_psp::policies::{self, Limits, Policies, PolicyError};
 use falco_psp::recording::redact::Redactor;
 use falco_psp::recording::{RecordError, Recording};
-use falco_psp::report::answer::Requests;
-use falco_psp::{check, doctor, explain, memory, privileges, validate, watch};
+use falco_psp::report::answer::{Format as ReportFormat, Request, Requests, merge};
+use falco_psp::{check, compare, doctor, explain, memory, privileges, validate, watch};
 use tracing::level_filters::LevelFilter;
 
 /// Violations were found.
@@ -102,10 +102,63 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 }
             }
             reports.write(&checked.answer)?;
-            Ok(ExitCode::from(match (checked.failed, checked.found_any) {
-                (true, _) => ERROR,
-                (false, true) => VIOLATIONS,
-                (false, false) => 0,
+            Ok(ExitCode::from(
+                match (!checked.errors.is_empty(), checked.found_any) {
+                    (true, _) => ERROR,
+                    (false, true) => VIOLATIONS,
+                    (false, false) => 0,
+                },
+            ))
+        }
+        Some(Command::Compare {
+            psp,
+            replay,
+            audit_log,
+            exempt_namespace,
+            namespace,
+            json,
+            files,
+        }) => {
+            let limits = Limits {
+                exempt_namespaces: exempt_namespace,
+                ..Limits::default()
+            };
+            let load = |path: &PathBuf| load(std::slice::from_ref(path), &limits);
+            let policies: Vec<Policies> = psp.iter().map(load).collect::<Result<_, _>>()?;
+            let names = compare::names(&psp, &policies);
+            let by = match (replay, audit_log) {
+                (Some(path), _) => compare::By::Recording(path),
+                (None, Some(path)) => compare::By::AuditLog(path),
+                (None, None) => compare::By::Manifests { files, namespace },
+            };
+            let compared = compare::compare(names, policies, &by)?;
+            print(&match json {
+                true => compared.json().context("cannot write the result")?,
+                false => compared.text(),
+            })?;
+            Ok(ExitCode::from(match compared.breaks_any() {
+                true => VIOLATIONS,
+                false => 0,
+            }))
+        }
+        Some(Command::Report {
+            command: ReportCommand::Merge { report, files },
+        }) => {
+            let text = [Request {
+                format: ReportFormat::Text,
+                path: None,
+            }];
+            let wanted = if report.is_empty() {
+                &text[..]
+            } else {
+                &report
+            };
+            let reports = Requests::new(wanted)?;
+            let merged = merge(&files)?;
+            reports.write(&merged)?;
+            Ok(ExitCode::from(match merged.breaking {
+                0 => 0,
+                _ => VIOLATIONS,
             }))
         }
         Some(Command::Validate { files, json }) => {

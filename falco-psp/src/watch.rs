@@ -34,6 +34,7 @@ use audit::Audit;
 use ending::Ending;
 use live::Live;
 use pages::Pages;
+pub use replay::answer_of;
 
 /// After this time without any audit event, that is told.
 const SILENCE: Duration = Duration::from_secs(60);

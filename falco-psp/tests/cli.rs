@@ -479,7 +479,7 @@ fn completions_and_the_manual_page_know_every_command_and_option() {
         let ended = run(arguments);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         let text = ended.stdout.replace('\\', "");
-        for word in ["audit-listen", "psp-save", "listen", "explain", "doctor"] {
+        for word in ["audit-listen", "psp-save", "listen", "compare", "doctor"] {
             assert!(text.contains(word), "no {word} by {arguments:?}");
         }
     }

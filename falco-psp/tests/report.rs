@@ -133,6 +133,84 @@ fn manifests_are_told_alike() {
 }
 
 #[test]
+fn reports_of_several_nodes_become_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (first, second) = (path("n1.json"), path("n2.json"));
+    let replay = ["--replay", RECORDING, "--psp", RESTRICTED, "--report"];
+    run(&[&replay[..], &[&format!("json:{first}")]].concat());
+    // On the other node it is another pod, and what the first could not see is fine there.
+    let text = fs::read_to_string(&first).unwrap();
+    let other = text
+        .replace("priv-init", "other")
+        .replace("11:49:39.688Z", "11:49:59.000Z");
+    fs::write(&second, other).unwrap();
+    let output = run(&["report", "merge", &first, &second, "--report", "json"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let merged: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(merged["breaking"], 3);
+    assert_eq!(merged["seen"]["containers"], 2);
+    let web = workload(&merged, "web");
+    assert_eq!(web["containers"], 2);
+    let cells = web["cells"].as_array().unwrap();
+    let users = cells
+        .iter()
+        .find(|cell| cell["control"] == "runAsUser")
+        .unwrap();
+    let evidence = &users["observed"]["evidence"][0];
+    assert_eq!(
+        (&evidence["count"], &evidence["last"]),
+        (&10.into(), &"2026-11-26T11:49:59.000Z".into())
+    );
+    assert_eq!(evidence["examples"].as_array().unwrap().len(), 2);
+    // Each weakness says whose it is.
+    assert!(
+        merged["weaknesses"]
+            .to_string()
+            .contains("n2.json: audit events"),
+        "{merged}"
+    );
+    // A merged report is one as well, and a report of one node stays as it is.
+    fs::write(&second, &output.stdout).unwrap();
+    let output = run(&["report", "merge", &second]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.starts_with("policy restricted: 3 workloads break\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_no_report_is_not_merged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (good, bad) = (path("good.json"), path("bad.json"));
+    let replay = ["--replay", RECORDING, "--psp", RESTRICTED, "--report"];
+    run(&[&replay[..], &[&format!("json:{good}")]].concat());
+    let text = fs::read_to_string(&good).unwrap();
+    for (bad_text, expected) in [
+        ("{}".to_owned(), "bad.json:1:2: no report"),
+        ("[".to_owned(), "bad.json:1:1: no report"),
+        (
+            text.replacen("\"version\": 1", "\"version\": 9", 1),
+            "version 9",
+        ),
+        (text.replace("\"runAsUser\"", "\"x\""), "no control \"x\""),
+        (
+            text.replace("\"restricted\"", "\"other\""),
+            "about policy other",
+        ),
+    ] {
+        fs::write(&bad, bad_text).unwrap();
+        let output = run(&["report", "merge", &good, &bad]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains(expected), "{expected}: {message}");
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
 fn every_form_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("report.html");

@@ -147,6 +147,15 @@ impl Default for Outputs {
 }
 
 impl Outputs {
+    /// None: alerts are only counted.
+    pub fn none() -> Self {
+        Self {
+            outputs: Arc::from([]),
+            text: Arc::new(Style::new(Format::Text)),
+            json: Arc::new(Style::new(Format::Json)),
+        }
+    }
+
     /// Opens the outputs and starts their workers.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::rules::Rule;
 const MAX_TOLD: usize = 16;
 
 /// Alerts in full that are kept of one rule and container or workload.
-const MAX_EXAMPLES: usize = 3;
+pub(super) const MAX_EXAMPLES: usize = 3;
 
 /// Postures whose repeats can be told apart; the repeats of more are not added.
 const MAX_POSTURES: usize = 65_536;

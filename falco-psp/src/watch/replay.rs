@@ -18,8 +18,8 @@ use crate::observed::Judge;
 use crate::outputs::Outputs;
 use crate::own_rules::OwnRules;
 use crate::policies::Policies;
-use crate::recording::{AuditFrame, AuditOrigin, End, Frame, Observed, Reader};
-use crate::report::answer::{Requests, answer};
+use crate::recording::{AuditFrame, AuditOrigin, End, Frame, Observed, ReadError, Reader};
+use crate::report::answer::{Answer, Requests, answer};
 use crate::report::summary::Summary;
 use crate::rules::{RuleSet, Source};
 use crate::sources::k8s_audit::batch::Origin;
@@ -55,30 +55,8 @@ pub(super) fn replay(
     eprint!("{}", own.blind(&sources));
     eprintln!("{}", header(path, &reader, &policies, own, &rules));
     let (outputs, workers) = Outputs::start(&options.outputs.settings(alert_format(options)))?;
-    let mut judge = Judge::new(Arc::clone(&rules), options.all);
-    judge.judge_by(Arc::clone(&rules), Arc::clone(&policies));
-    let mut replay = Replay {
-        judge,
-        auditor: Auditor::new(Arc::clone(&policies), own, outputs.clone(), options.all),
-        outputs,
-        containers: BTreeMap::new(),
-        last_time_ns: reader.start.time_ns,
-        unrecorded: 0,
-        bad_lines: 0,
-        end: None,
-    };
-    loop {
-        match reader.next_frame() {
-            Ok(Some(frame)) => replay.take(frame),
-            Ok(None) => break,
-            Err(error) => {
-                replay.bad_lines += 1;
-                if replay.bad_lines <= MAX_TOLD {
-                    eprintln!("{error}");
-                }
-            }
-        }
-    }
+    let mut replay = Replay::new(&reader, &policies, own, outputs, options.all);
+    replay.run(&mut reader, |error| eprintln!("{error}"));
     let found = replay.judge.found_any(&policies) || replay.auditor.found_any();
     let mut text = String::new();
     let watched = sources.contains(&Source::Syscall);
@@ -103,6 +81,30 @@ pub(super) fn replay(
         violated: found,
         finite: true,
     })
+}
+
+/// The answer of the recording at `path`; of what is wrong with its lines only the number is told.
+///
+/// # Errors
+/// It cannot be read.
+pub fn answer_of(path: &Path, policies: Policies) -> Result<Answer, ReadError> {
+    let mut reader = Reader::open(path)?;
+    let (policies, own) = (Arc::new(policies), OwnRules::default());
+    let mut replay = Replay::new(&reader, &policies, &own, Outputs::none(), false);
+    replay.auditor.hush();
+    replay.run(&mut reader, |_| {});
+    let sources = reader.start.sources();
+    let observed = sources.contains(&Source::Syscall);
+    let observed = observed.then(|| replay.summary(&reader, &policies, &policies.rules));
+    let declared = sources.contains(&Source::K8sAudit);
+    let declared = declared.then(|| replay.auditor.declared());
+    let holes = replay.holes(&reader);
+    Ok(answer(
+        &policies,
+        observed.as_ref(),
+        declared.as_ref(),
+        &holes,
+    ))
 }
 
 fn header(
@@ -132,6 +134,44 @@ fn header(
 }
 
 impl Replay {
+    fn new(
+        reader: &Reader,
+        policies: &Arc<Policies>,
+        own: &OwnRules,
+        outputs: Outputs,
+        all: bool,
+    ) -> Self {
+        let rules = Arc::new(own.after(&policies.rules));
+        let mut judge = Judge::new(Arc::clone(&rules), all);
+        judge.judge_by(rules, Arc::clone(policies));
+        Self {
+            judge,
+            auditor: Auditor::new(Arc::clone(policies), own, outputs.clone(), all),
+            outputs,
+            containers: BTreeMap::new(),
+            last_time_ns: reader.start.time_ns,
+            unrecorded: 0,
+            bad_lines: 0,
+            end: None,
+        }
+    }
+
+    /// Takes all of the recording; the first of its lines that make no sense are told.
+    fn run(&mut self, reader: &mut Reader, tell: impl Fn(&ReadError)) {
+        loop {
+            match reader.next_frame() {
+                Ok(Some(frame)) => self.take(frame),
+                Ok(None) => break,
+                Err(error) => {
+                    self.bad_lines += 1;
+                    if self.bad_lines <= MAX_TOLD {
+                        tell(&error);
+                    }
+                }
+            }
+        }
+    }
+
     fn take(&mut self, frame: Frame<'_>) {
         match frame {
             // Only the first tells anything.

@@ -181,7 +181,7 @@ fn api_server(pod: serde_json::Value) -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     thread::spawn(move || {
-        let list = serde_json::json!({ "metadata": { "resourceVersion": "1" }, "items": [pod] });
+        let list = serde_json::json!({ "kind": "PodList", "metadata": { "resourceVersion": "1" }, "items": [pod] });
         let mut kept = Vec::new();
         for (number, stream) in listener.incoming().flatten().enumerate() {
             let mut head = BufReader::new(stream);

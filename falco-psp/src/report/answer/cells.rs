@@ -1,6 +1,5 @@
 //! How an answer is made of what was found.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -75,11 +74,9 @@ pub fn answer(
     }
     let controls = restricted(policies);
     let workloads = rows.into_iter();
-    let mut workloads: Vec<Workload> = workloads
+    let workloads: Vec<Workload> = workloads
         .map(|(id, row)| row.finish(id, &controls, policies))
         .collect();
-    workloads.sort_by_key(|workload| Reverse(workload.state));
-    let breaking = workloads.iter().filter(|w| w.state.is_broken()).count() as u64 + unnamed;
     let cells = workloads.iter().flat_map(|workload| &workload.cells);
     let unknown = cells.filter(|cell| cell.state == State::Unknown).count();
     if unknown > 0 {
@@ -91,18 +88,16 @@ pub fn answer(
     Answer {
         version: VERSION,
         policies: policies.each.iter().map(|p| p.name.clone()).collect(),
-        verdict: match (breaking, weaknesses.is_empty()) {
-            (0, true) => Verdict::Safe,
-            (0, false) => Verdict::NotEnoughSeen,
-            _ => Verdict::Breaks,
-        },
-        breaking,
+        // Drawn at the end.
+        verdict: Verdict::NotEnoughSeen,
+        breaking: 0,
         seen,
         weaknesses,
         notes,
-        controls: controls.iter().map(|control| control.name()).collect(),
+        controls,
         workloads,
     }
+    .conclude(unnamed)
 }
 
 /// The controls that some policy restricts.
@@ -331,34 +326,20 @@ impl Row {
             return;
         };
         let policy_name = policies.each.get(policy).map(|policy| policy.name.clone());
-        let (first, last) = (time(found.first_ns), time(found.last_ns));
+        let new = Evidence {
+            policy: policy_name.unwrap_or_default(),
+            rule: rule.name.clone(),
+            count: found.count,
+            first: time(found.first_ns),
+            last: time(found.last_ns),
+            examples: found.examples.clone(),
+        };
         let mut evidence = self.evidence.iter_mut();
-        let same = evidence.find(|(p, c, known)| {
-            (*p, *c, known.rule.as_str()) == (policy, control, rule.name.as_str())
-        });
+        let same =
+            evidence.find(|(p, c, known)| (*p, *c, &known.rule) == (policy, control, &new.rule));
         match same {
-            Some((_, _, known)) => {
-                known.count += found.count;
-                known.first = first.min(std::mem::take(&mut known.first));
-                known.last = last.max(std::mem::take(&mut known.last));
-                let texts = found.examples.iter();
-                let texts = texts.filter(|text| !known.examples.contains(text));
-                let room = 3_usize.saturating_sub(known.examples.len());
-                let texts: Vec<String> = texts.take(room).cloned().collect();
-                known.examples.extend(texts);
-            }
-            None => self.evidence.push((
-                policy,
-                control,
-                Evidence {
-                    policy: policy_name.unwrap_or_default(),
-                    rule: rule.name.clone(),
-                    count: found.count,
-                    first,
-                    last,
-                    examples: found.examples.clone(),
-                },
-            )),
+            Some((_, _, known)) => known.add(new),
+            None => self.evidence.push((policy, control, new)),
         }
     }
 
@@ -379,11 +360,7 @@ impl Row {
             namespace,
             kind,
             name,
-            state: cells
-                .iter()
-                .map(|cell| cell.state)
-                .max()
-                .unwrap_or(State::Fine),
+            state: Workload::worst(&cells),
             declared_pods: self.declared_pods,
             containers: self.containers,
             cells,
@@ -418,20 +395,7 @@ impl Row {
                 evidence,
             }
         });
-        let state = match (&declared, &observed) {
-            // What is declared as it should be is fine, whatever could not be seen of it.
-            (Some(declared), Some(observed)) if observed.state != State::Breaks => declared.state,
-            (Some(declared), Some(observed)) => declared.state.max(observed.state),
-            (Some(declared), None) => declared.state,
-            (None, Some(observed)) => observed.state,
-            (None, None) => State::Unknown,
-        };
-        Cell {
-            control,
-            state,
-            declared,
-            observed,
-        }
+        Cell::of(control, declared, observed)
     }
 }
 

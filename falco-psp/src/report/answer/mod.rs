@@ -6,22 +6,27 @@
 mod cells;
 mod html;
 mod markdown;
+mod merge;
 mod request;
 mod text;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::control::Control;
+use crate::report::tally::MAX_EXAMPLES;
 pub use cells::{Declared, answer};
+pub use merge::{MergeError, merge};
 pub use request::{Format, Request, RequestError, Requests};
 
 /// The version of the JSON form. It changes when a consumer has to.
 const VERSION: u32 = 1;
 
 /// What a workload and a control come to, from the best to the worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Nothing is in the way.
@@ -55,7 +60,7 @@ impl State {
 }
 
 /// The verdict on all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Nothing that was seen speaks against enforcing the policies, and nothing is known to be missing.
@@ -67,7 +72,7 @@ pub enum Verdict {
 }
 
 /// The whole answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Answer {
     /// Of this form.
     pub version: u32,
@@ -84,13 +89,13 @@ pub struct Answer {
     /// What else is to be known to read it.
     pub notes: Vec<String>,
     /// The controls that a policy restricts: the columns.
-    pub controls: Vec<&'static str>,
+    pub controls: Vec<Control>,
     /// The workloads, those that break first.
     pub workloads: Vec<Workload>,
 }
 
 /// What an answer rests on.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
     /// How long pods were watched, in seconds; `null` if they were not.
     pub window_seconds: Option<f64>,
@@ -103,7 +108,7 @@ pub struct Seen {
 }
 
 /// A workload: a row.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Workload {
     /// Empty outside Kubernetes.
     pub namespace: String,
@@ -122,10 +127,9 @@ pub struct Workload {
 }
 
 /// What a workload and a control come to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Cell {
     /// The control.
-    #[serde(serialize_with = "name")]
     pub control: Control,
     /// What declared and observed come to together.
     pub state: State,
@@ -136,7 +140,7 @@ pub struct Cell {
 }
 
 /// The declared side of a cell.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct DeclaredCell {
     /// Fine, changed or denied.
     pub state: State,
@@ -145,7 +149,7 @@ pub struct DeclaredCell {
 }
 
 /// The observed side of a cell.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ObservedCell {
     /// Fine, unknown or breaks.
     pub state: State,
@@ -156,7 +160,7 @@ pub struct ObservedCell {
 }
 
 /// What was seen of one rule.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Evidence {
     /// The rule's policy.
     pub policy: String,
@@ -180,8 +184,17 @@ fn count(n: u64, what: &str) -> String {
     }
 }
 
-fn name<S: serde::Serializer>(control: &Control, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(control.name())
+impl Serialize for Control {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Control {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(from)?;
+        Self::parse(&name).ok_or_else(|| D::Error::custom(format!("no control \"{name}\"")))
+    }
 }
 
 impl Answer {
@@ -245,6 +258,20 @@ impl Answer {
         format!("{observed}; {declared}")
     }
 
+    /// Orders the workloads and draws the verdict. `unnamed` workloads break that are in no row.
+    fn conclude(mut self, unnamed: u64) -> Self {
+        self.workloads
+            .sort_by_key(|workload| Reverse(workload.state));
+        let broken = self.workloads.iter().filter(|w| w.state.is_broken());
+        self.breaking = broken.count() as u64 + unnamed;
+        self.verdict = match (self.breaking, self.weaknesses.is_empty()) {
+            (0, true) => Verdict::Safe,
+            (0, false) => Verdict::NotEnoughSeen,
+            _ => Verdict::Breaks,
+        };
+        self
+    }
+
     /// How many workloads are of each state, the worst first.
     fn counts(&self) -> Vec<(State, usize)> {
         let mut counts: BTreeMap<State, usize> = BTreeMap::new();
@@ -256,6 +283,12 @@ impl Answer {
 }
 
 impl Workload {
+    /// The worst of its cells.
+    fn worst(cells: &[Cell]) -> State {
+        let states = cells.iter().map(|cell| cell.state);
+        states.max().unwrap_or(State::Fine)
+    }
+
     /// `namespace/kind/name`, without the namespace outside Kubernetes.
     pub fn id(&self) -> String {
         let parts = [&*self.namespace, &*self.kind, &*self.name];
@@ -275,7 +308,43 @@ impl Workload {
     }
 }
 
+impl Evidence {
+    /// Adds what else was seen of the same rule.
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        // The times are of one form and zone, so they are ordered as texts.
+        self.first = std::mem::take(&mut self.first).min(other.first);
+        self.last = std::mem::take(&mut self.last).max(other.last);
+        for text in other.examples {
+            if self.examples.len() < MAX_EXAMPLES && !self.examples.contains(&text) {
+                self.examples.push(text);
+            }
+        }
+    }
+}
+
 impl Cell {
+    fn of(
+        control: Control,
+        declared: Option<DeclaredCell>,
+        observed: Option<ObservedCell>,
+    ) -> Self {
+        let state = match (&declared, &observed) {
+            // What is declared as it should be is fine, whatever could not be seen of it.
+            (Some(declared), Some(observed)) if observed.state != State::Breaks => declared.state,
+            (Some(declared), Some(observed)) => declared.state.max(observed.state),
+            (Some(declared), None) => declared.state,
+            (None, Some(observed)) => observed.state,
+            (None, None) => State::Unknown,
+        };
+        Self {
+            control,
+            state,
+            declared,
+            observed,
+        }
+    }
+
     /// An alert without the policy and the control, with which it begins.
     fn without_header<'a>(&self, text: &'a str) -> &'a str {
         let header = format!("({}) ", self.control.name());

@@ -32,7 +32,7 @@ fn of(name: &str, text: &str) -> Answer {
         seen: Seen::default(),
         weaknesses: Vec::new(),
         notes: Vec::new(),
-        controls: vec!["capabilities"],
+        controls: vec![Control::Capabilities],
         workloads: vec![Workload {
             namespace: "n".to_owned(),
             kind: "Pod".to_owned(),

@@ -1,0 +1,220 @@
+//! Making one answer of several, as of all nodes of a cluster.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::{Answer, Cell, DeclaredCell, Evidence, ObservedCell, Seen, VERSION, Verdict, Workload};
+use crate::control::Control;
+
+/// Why reports cannot be made one.
+#[derive(Debug, Error)]
+pub enum MergeError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {why}", .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        why: io::Error,
+    },
+    /// A file is no report.
+    #[error("{}:{}:{}: no report (--report json): {why}", .path.display(), .why.line(), .why.column())]
+    NoReport {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        why: serde_json::Error,
+    },
+    /// A report of another form.
+    #[error("{}: a report of version {version}; this falco-psp reads {VERSION}", .path.display())]
+    Version {
+        /// Which.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// Reports about different policies do not add up to anything.
+    #[error("{}: about policy {policies}, but the first report is about {first}", .path.display())]
+    Policies {
+        /// Which.
+        path: PathBuf,
+        /// What it is about.
+        policies: String,
+        /// What the first is about.
+        first: String,
+    },
+}
+
+/// Reads reports in JSON and makes one of them: a workload is as bad as on its worst node.
+///
+/// # Errors
+/// See [`MergeError`].
+pub fn merge(paths: &[PathBuf]) -> Result<Answer, MergeError> {
+    let mut merged: Option<Answer> = None;
+    let mut unnamed = 0;
+    let mut rows: BTreeMap<(String, String, String), Workload> = BTreeMap::new();
+    for path in paths {
+        let mut answer = read(path)?;
+        let named = answer.workloads.iter().filter(|w| w.state.is_broken());
+        unnamed += answer.breaking.saturating_sub(named.count() as u64);
+        for workload in std::mem::take(&mut answer.workloads) {
+            let id = (
+                workload.namespace.clone(),
+                workload.kind.clone(),
+                workload.name.clone(),
+            );
+            match rows.get_mut(&id) {
+                Some(known) => known.add(workload),
+                None => _ = rows.insert(id, workload),
+            }
+        }
+        for text in answer.weaknesses.iter_mut().chain(&mut answer.notes) {
+            *text = format!("{}: {text}", path.display());
+        }
+        match &mut merged {
+            None => merged = Some(answer),
+            Some(first) if first.policies != answer.policies => {
+                return Err(MergeError::Policies {
+                    path: path.clone(),
+                    policies: answer.policies.join(", "),
+                    first: first.policies.join(", "),
+                });
+            }
+            Some(first) => {
+                first.seen.add(&answer.seen);
+                first.weaknesses.extend(answer.weaknesses);
+                first.notes.extend(answer.notes);
+                first.controls.extend(answer.controls);
+                first.controls.sort_unstable();
+                first.controls.dedup();
+            }
+        }
+    }
+    let merged = merged.unwrap_or_else(nothing);
+    Ok(Answer {
+        workloads: rows.into_values().collect(),
+        ..merged
+    }
+    .conclude(unnamed))
+}
+
+/// The answer of no reports at all.
+fn nothing() -> Answer {
+    Answer {
+        version: VERSION,
+        policies: Vec::new(),
+        verdict: Verdict::NotEnoughSeen,
+        breaking: 0,
+        seen: Seen::default(),
+        weaknesses: vec!["no report was given".to_owned()],
+        notes: Vec::new(),
+        controls: Vec::new(),
+        workloads: Vec::new(),
+    }
+}
+
+fn read(path: &Path) -> Result<Answer, MergeError> {
+    let text = fs::read(path).map_err(|why| MergeError::Read {
+        path: path.to_owned(),
+        why,
+    })?;
+    let answer: Answer = serde_json::from_slice(&text).map_err(|why| MergeError::NoReport {
+        path: path.to_owned(),
+        why,
+    })?;
+    match answer.version {
+        VERSION => Ok(answer),
+        version => Err(MergeError::Version {
+            path: path.to_owned(),
+            version,
+        }),
+    }
+}
+
+impl Seen {
+    fn add(&mut self, other: &Self) {
+        let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a + b),
+            (one, other) => one.or(other),
+        };
+        // What all nodes were watched for.
+        self.window_seconds = match (self.window_seconds, other.window_seconds) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (one, other) => one.or(other),
+        };
+        self.containers = sum(self.containers, other.containers);
+        self.declared_pods = sum(self.declared_pods, other.declared_pods);
+        self.events_lost += other.events_lost;
+    }
+}
+
+impl Workload {
+    /// Adds what another node has seen of it.
+    fn add(&mut self, other: Self) {
+        self.containers += other.containers;
+        self.declared_pods += other.declared_pods;
+        let cells = std::mem::take(&mut self.cells);
+        let mut cells: BTreeMap<Control, Cell> =
+            cells.into_iter().map(|cell| (cell.control, cell)).collect();
+        for cell in other.cells {
+            let merged = match cells.remove(&cell.control) {
+                Some(known) => known.and(cell),
+                None => cell,
+            };
+            cells.insert(merged.control, merged);
+        }
+        self.cells = cells.into_values().collect();
+        self.state = Self::worst(&self.cells);
+    }
+}
+
+impl Cell {
+    fn and(self, other: Self) -> Self {
+        let declared = match (self.declared, other.declared) {
+            (Some(one), Some(other)) => Some(one.and(other)),
+            (one, other) => one.or(other),
+        };
+        let observed = match (self.observed, other.observed) {
+            (Some(one), Some(other)) => Some(one.and(other)),
+            (one, other) => one.or(other),
+        };
+        Self::of(self.control, declared, observed)
+    }
+}
+
+impl DeclaredCell {
+    fn and(mut self, other: Self) -> Self {
+        self.state = self.state.max(other.state);
+        add_new(&mut self.messages, other.messages);
+        self
+    }
+}
+
+impl ObservedCell {
+    fn and(mut self, other: Self) -> Self {
+        self.state = self.state.max(other.state);
+        add_new(&mut self.unknown, other.unknown);
+        for found in other.evidence {
+            let is_same = |known: &&mut Evidence| {
+                (&known.policy, &known.rule) == (&found.policy, &found.rule)
+            };
+            match self.evidence.iter_mut().find(is_same) {
+                Some(known) => known.add(found),
+                None => self.evidence.push(found),
+            }
+        }
+        self
+    }
+}
+
+fn add_new(texts: &mut Vec<String>, others: Vec<String>) {
+    for text in others {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Parses the command line, runs, and gives the exit code.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -13,8 +13,8 @@ use falco_psp::fields::{Source, list};
 use falco_psp::outputs::alert::Format;
 use falco_psp::own_rules::{OwnRules, OwnRulesError};
 use falco_psp::policies::{self, Limits, Policies, PolicyError};
+use falco_psp::recording::Recording;
 use falco_psp::recording::redact::Redactor;
-use falco_psp::recording::{RecordError, Recording};
 use falco_psp::report::answer::{Format as ReportFormat, Request, Requests, merge};
 use falco_psp::{check, compare, doctor, explain, memory, privileges, validate, watch};
 use tracing::level_filters::LevelFilter;
@@ -229,32 +229,29 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Some(Command::Record(record)) => {
             let redactor = Redactor::new(&record.redact).context("cannot leave out secrets")?;
-            watch(&record.watch, || {
-                Recording::start(&record.file, redactor).map(Some)
-            })
+            watch(&record.watch, Some((&record.file, redactor)))
         }
-        None => watch(&cli.watch, || Ok(None)),
+        None => watch(&cli.watch, None),
     }
 }
 
-/// Watches, and records what `recording` gives if it gives one.
-fn watch(
-    options: &Watch,
-    recording: impl FnOnce() -> Result<Option<Recording>, RecordError>,
-) -> anyhow::Result<ExitCode> {
+/// Watches, and records into a file, without what the redactor finds, if there is to be one.
+fn watch(options: &Watch, recording: Option<(&Path, Redactor)>) -> anyhow::Result<ExitCode> {
     let policies = load(&options.psp, &Limits::of(options))?;
     let own = load_rules(&options.rules)?;
     if let Some(path) = &options.psp_save {
         policies::save(path, &rules_text(&policies, options.psp_save_format)?)?;
     }
     log(options.verbose);
-    privileges::keep_only(&privileges::needed(options)).context("cannot give up privileges")?;
+    let needed = privileges::needed(options, recording.is_some());
+    privileges::keep_only(&needed).context("cannot give up privileges")?;
     memory::give_back();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start")?;
-    let recording = recording()?;
+    let recording = recording.map(|(path, redactor)| Recording::start(path, redactor));
+    let recording = recording.transpose()?;
     let outcome = runtime.block_on(watch::watch(options, policies, own, recording));
     // A thread may be in the middle of a write that nobody reads.
     runtime.shutdown_background();

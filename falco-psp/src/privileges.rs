@@ -88,8 +88,8 @@ pub fn missing() -> Vec<&'static str> {
     lacking.map(|right| right.name).collect()
 }
 
-/// What a run with these options needs of what there is.
-pub fn needed(options: &Watch) -> Vec<Right> {
+/// What a run with these options needs of what there is; one that `records` writes a file more.
+pub fn needed(options: &Watch, records: bool) -> Vec<Right> {
     let held = held();
     let mut needed = Vec::new();
     if options.sources().contains(&Source::Syscall) {
@@ -114,7 +114,13 @@ pub fn needed(options: &Watch) -> Vec<Right> {
     let writes = targets
         .iter()
         .any(|target| matches!(target, Target::File(_)));
-    if writes || options.outputs.spool_dir.is_some() || options.psp_save.is_some() {
+    let reports = options.report.iter().any(|report| report.path.is_some());
+    if writes
+        || reports
+        || records
+        || options.outputs.spool_dir.is_some()
+        || options.psp_save.is_some()
+    {
         needed.push(Right {
             capability: CapabilitySet::DAC_OVERRIDE,
             name: "CAP_DAC_OVERRIDE",
@@ -178,7 +184,7 @@ mod tests {
     fn names(line: &[&str]) -> Vec<&'static str> {
         let line = [&["falco-psp", "--psp", "p.yaml"], line].concat();
         let options = Cli::try_parse_from(line).unwrap().watch;
-        needed(&options).iter().map(|right| right.name).collect()
+        needed(&options, false).iter().map(|right| right.name).collect()
     }
 
     #[test]

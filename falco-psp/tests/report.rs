@@ -14,6 +14,7 @@ use serde_json::Value;
 
 const RESTRICTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/restricted.yaml");
 const PERMISSIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/permissive.yaml");
+const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/audit/audit_nopsp.log");
 const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recording/v1.recording");
 
 fn run(arguments: &[&str]) -> Output {
@@ -244,6 +245,22 @@ fn every_form_is_written() {
     assert!(!page.contains("src=") && !page.contains("href="), "{page}");
 }
 
+/// With sudo, in a folder of one's own.
+#[test]
+fn root_writes_into_the_folders_of_others() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(65_534), Some(65_534)).unwrap();
+    let (report, code) = report(folder.path(), &["--replay", RECORDING, "--psp", RESTRICTED]);
+    assert_eq!((&report["version"], code), (&1.into(), Some(2)));
+    let recording = folder.path().join("x.recording").display().to_string();
+    let output = run(&["record", &recording, "--audit-log", LOG]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
 #[test]
 fn a_report_without_a_place_or_form_is_told_before_anything_starts() {
     for (report, expected) in [
@@ -251,7 +268,7 @@ fn a_report_without_a_place_or_form_is_told_before_anything_starts() {
             "json:/nonexistent/r.json",
             "cannot write the report to /nonexistent/r.json",
         ),
-        ("pdf", "use text, json, markdown or html"),
+        ("pdf", "use text, json, markdown, html or junit"),
     ] {
         let output = run(&[
             "--replay", RECORDING, "--psp", RESTRICTED, "--report", report,

@@ -5,6 +5,7 @@
 
 mod cells;
 mod html;
+mod junit;
 mod markdown;
 mod merge;
 mod request;
@@ -206,6 +207,11 @@ impl Answer {
     /// The answer in Markdown, as for a pull request.
     pub fn markdown(&self) -> String {
         markdown::markdown(self)
+    }
+
+    /// The answer as JUnit's XML, for CI.
+    pub fn junit(&self) -> String {
+        junit::junit(self)
     }
 
     /// The answer as a page that needs nothing else.

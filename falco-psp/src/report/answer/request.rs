@@ -20,6 +20,8 @@ pub enum Format {
     Markdown,
     /// One page of HTML.
     Html,
+    /// JUnit's XML.
+    Junit,
 }
 
 /// A report that is wanted.
@@ -35,10 +37,12 @@ pub struct Request {
 #[derive(Debug, Error)]
 pub enum RequestError {
     /// No form of a report.
-    #[error("no such report; use text, json, markdown or html, or with a file: html:report.html")]
+    #[error(
+        "no such report; use text, json, markdown, html or junit, or with a file: html:report.html"
+    )]
     Unknown,
     /// It cannot be written.
-    #[error("cannot write the report to {place}: {why}")]
+    #[error("cannot write the report to {place}: {why}; name a file in a directory that exists")]
     Write {
         /// Where.
         place: String,
@@ -61,6 +65,7 @@ impl FromStr for Request {
             "json" => Format::Json,
             "markdown" => Format::Markdown,
             "html" => Format::Html,
+            "junit" => Format::Junit,
             _ => return Err(RequestError::Unknown),
         };
         Ok(Self { format, path })
@@ -121,6 +126,7 @@ impl Request {
             Format::Text => answer.text(colour),
             Format::Json => answer.json()?,
             Format::Markdown => answer.markdown(),
+            Format::Junit => answer.junit(),
             Format::Html => answer.html().map_err(io::Error::other)?,
         };
         match &self.path {

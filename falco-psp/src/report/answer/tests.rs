@@ -63,6 +63,15 @@ fn nothing_that_a_workload_says_becomes_markup() {
         Some("| breaks | `n/Pod/a\\|b'c` | 1 container | breaks: capabilities |")
     );
     assert!(!markdown.contains('\u{1b}'), "{markdown}");
+    let junit = answer.junit();
+    assert!(
+        !junit.contains("<script") && !junit.contains('\u{1b}'),
+        "{junit}"
+    );
+    assert!(
+        junit.contains("name=\"n/Pod/a|b`c\" tests=\"1\" failures=\"1\""),
+        "{junit}"
+    );
     let text = answer.text(false);
     assert!(!text.contains('\u{1b}'), "{text}");
     assert!(answer.text(true).contains("\u{1b}[31mbreaks "));

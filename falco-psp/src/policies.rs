@@ -9,11 +9,13 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::cli::{RulesFormat, Watch};
+use crate::container::Container;
 use crate::control::Control;
 use crate::convert::{self, ConvertError, FalcoRules};
 use crate::diagnostic::Diagnostic;
+use crate::event::{Activity, Event, SyscallEvent};
 use crate::psp::{self, Scope};
-use crate::rules::{self, Rule, RuleSet};
+use crate::rules::{self, Condition, Rule, RuleSet};
 use crate::selector::Selector;
 
 /// Why policies cannot judge.
@@ -94,6 +96,24 @@ pub struct PolicyRules {
     pub source: SourceFile,
     /// Its rules, by their index in the rule set.
     pub rules: Range<usize>,
+    /// What is true of the containers in its scope, if that is limited.
+    scope: Option<Condition>,
+}
+
+impl PolicyRules {
+    /// Whether a container is in the policy's scope, as far as is known of it.
+    pub fn has_in_scope(&self, container: &Arc<Container>) -> bool {
+        let Some(scope) = &self.scope else {
+            return true;
+        };
+        scope.matches(&Event::from(SyscallEvent {
+            number: 0,
+            time_ns: 0,
+            activity: Activity::Container,
+            process: Arc::default(),
+            container: Arc::clone(container),
+        }))
+    }
 }
 
 /// Policies made ready to judge.
@@ -153,11 +173,13 @@ impl Policies {
             }
             limits.apply(&mut policy.scope);
             let first = all.len();
-            all.extend(policies.rules_of(path, &policy)?);
+            let (rules, scope) = policies.rules_of(path, &policy)?;
+            all.extend(rules);
             policies.each.push(PolicyRules {
                 name: policy.name,
                 source,
                 rules: first..all.len(),
+                scope,
             });
         }
         policies.rules = Arc::new(all.into_iter().collect());
@@ -170,10 +192,23 @@ impl Policies {
         &mut self,
         path: &Path,
         policy: &psp::Policy,
-    ) -> Result<impl Iterator<Item = Rule> + use<>, PolicyError> {
+    ) -> Result<(impl Iterator<Item = Rule> + use<>, Option<Condition>), PolicyError> {
         let converted = convert::rules_text(policy)?;
         let file = Arc::from(format!("{} (as rules)", path.display()));
         let (rules, found) = rules::load(&file, &converted.text).map_err(PolicyError::Rules)?;
+        let scope = match &converted.scope {
+            None => None,
+            Some(name) => {
+                // As a rule of its own, which fires for whatever is in scope.
+                let text = format!(
+                    "{}\n- rule: scope\n  desc: d\n  condition: evt.type=container and {name}\n  \
+                     output: o\n  priority: DEBUG\n  source: syscall\n",
+                    converted.text
+                );
+                let (rules, _) = rules::load(&file, &text).map_err(PolicyError::Rules)?;
+                rules.into_rules().last().map(|rule| rule.condition)
+            }
+        };
         self.warnings.extend(found);
         self.unobserved.extend(converted.unobserved);
         self.scope.images |= !policy.scope.images.is_empty();
@@ -184,7 +219,7 @@ impl Policies {
             self.text.push('\n');
         }
         self.text += &converted.text;
-        Ok(rules.into_rules())
+        Ok((rules.into_rules(), scope))
     }
 
     /// The policy that a rule belongs to, by their indexes.

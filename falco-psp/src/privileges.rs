@@ -184,7 +184,10 @@ mod tests {
     fn names(line: &[&str]) -> Vec<&'static str> {
         let line = [&["falco-psp", "--psp", "p.yaml"], line].concat();
         let options = Cli::try_parse_from(line).unwrap().watch;
-        needed(&options, false).iter().map(|right| right.name).collect()
+        needed(&options, false)
+            .iter()
+            .map(|right| right.name)
+            .collect()
     }
 
     #[test]

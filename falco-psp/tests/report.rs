@@ -7,9 +7,13 @@
 )]
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Output};
 
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
 use serde_json::Value;
 
 const RESTRICTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/restricted.yaml");
@@ -131,6 +135,63 @@ fn manifests_are_told_alike() {
     assert_eq!(report["breaking"], 1);
     // Those that break come first.
     assert_eq!(report["workloads"][0]["name"], "bad");
+}
+
+/// A container that may be in a policy's scope is not passed over.
+#[test]
+fn what_may_be_in_scope_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (recording, policy) = (path("r.recording"), path("p.yaml"));
+    let text = fs::read_to_string(RESTRICTED).unwrap();
+    let scoped = "  annotations:\n    falco-rules-psp-namespaces: default\n";
+    fs::write(&policy, text.replacen("  annotations:\n", scoped, 1)).unwrap();
+    let report = |file: &str| report(folder.path(), &["--replay", file, "--psp", &policy]).0;
+    assert_eq!(
+        cells(workload(&report(RECORDING), "web"), "breaks").len(),
+        3
+    );
+
+    // In no scope at all.
+    let text = fs::read_to_string(&policy).unwrap();
+    fs::write(
+        &policy,
+        text.replace("-namespaces: default", "-namespaces: other"),
+    )
+    .unwrap();
+    let elsewhere = report(RECORDING);
+    assert!(
+        elsewhere["workloads"].as_array().unwrap().is_empty(),
+        "{elsewhere:#}"
+    );
+    assert!(
+        elsewhere["notes"]
+            .to_string()
+            .contains("1 containers are in no"),
+        "{elsewhere:#}"
+    );
+
+    let mut text = String::new();
+    let packed = fs::File::open(RECORDING).unwrap();
+    let mut unpacked = MultiGzDecoder::new(packed);
+    unpacked.read_to_string(&mut text).unwrap();
+    let text = text.replace("\"namespace\":\"default\"", "\"namespace\":null");
+    let file = fs::File::create(&recording).unwrap();
+    let mut packed = GzEncoder::new(file, Compression::fast());
+    packed.write_all(text.as_bytes()).unwrap();
+    packed.finish().unwrap();
+    let report = report(&recording);
+    assert_eq!(report["breaking"], 0, "{report:#}");
+    assert_eq!(report["verdict"], "not_enough_seen");
+    let weaknesses = report["weaknesses"].to_string();
+    assert!(
+        weaknesses.contains("may be in a policy's scope: 1"),
+        "{weaknesses}"
+    );
+    assert!(
+        !report["notes"].to_string().contains("containers are in no"),
+        "{report:#}"
+    );
 }
 
 #[test]

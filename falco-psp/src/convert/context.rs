@@ -140,6 +140,12 @@ fn names<S: Serializer>(controls: &[Control], serializer: S) -> Result<S::Ok, S:
 }
 
 impl Context {
+    /// The macro of the scope, where templates/policy.yaml.j2 makes one.
+    pub(super) fn scope_macro(&self) -> Option<String> {
+        let is_there = !self.observed.is_empty() && self.scope.limited;
+        is_there.then(|| format!("{}_scope", self.prefix))
+    }
+
     pub(super) fn new(policy: &Policy) -> Result<Self, ConvertError> {
         let capabilities = policy.capabilities.attainable();
         let declared = Declared::new(policy)?;

@@ -20,6 +20,9 @@ pub struct Rules {
     pub text: String,
     /// What the policy restricts, but no rule in the file observes.
     pub unobserved: Vec<Control>,
+    /// The macro in the file that tells whether a container is in the policy's scope, if that is
+    /// limited.
+    pub scope: Option<String>,
 }
 
 /// Why a policy did not become rules.
@@ -55,6 +58,7 @@ pub fn rules_text(policy: &Policy) -> Result<Rules, ConvertError> {
     })?;
     Ok(Rules {
         text,
+        scope: context.scope_macro(),
         unobserved: context.unobserved,
     })
 }

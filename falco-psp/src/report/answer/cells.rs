@@ -8,12 +8,10 @@ use super::{
 };
 use crate::container::Container;
 use crate::control::Control;
-use crate::event::{Activity, Event, SyscallEvent};
 use crate::policies::Policies;
 use crate::report::declared::{self, Report};
 use crate::report::summary::Summary;
 use crate::report::tally::Found;
-use crate::rules::Source;
 use crate::sources::k8s_audit::counts::Counts;
 
 /// What was found of declared pods.
@@ -57,6 +55,7 @@ pub fn answer(
     match observed {
         Some(summary) => {
             unnamed += take_observed(summary, &mut rows, &mut seen, &mut notes);
+            weaknesses.extend(unplaced(summary));
             weaknesses.extend(observed_weaknesses(summary, &seen));
         }
         None => notes.push("what pods do was not watched".to_owned()),
@@ -127,7 +126,7 @@ fn take_observed(
     for container in by_id.values() {
         let in_scope = scope(policies, container);
         if in_scope.is_empty() {
-            out_of_scope += 1;
+            out_of_scope += u64::from(!may_be_in_scope(policies, container));
             continue;
         }
         let row = rows.entry(id(container)).or_default();
@@ -171,31 +170,43 @@ fn take_observed(
             .iter()
             .filter_map(|r| policies.policy_of(*r))
             .collect();
-        violated.len() == policies.each.len()
+        !violated.is_empty() && violated.len() == policies.each.len()
     });
     folded.map(|(_, folded)| folded.subjects).sum()
 }
 
 /// The policies in whose scope a container is.
 fn scope(policies: &Policies, container: &Arc<Container>) -> BTreeSet<usize> {
-    let event = Event::from(SyscallEvent {
-        number: 0,
-        time_ns: 0,
-        activity: Activity::Container,
-        process: Arc::default(),
-        container: Arc::clone(container),
-    });
-    let in_scope = |policy: &usize| {
-        let rules = policies.each.get(*policy).map(|policy| &policy.rules);
-        rules.is_some_and(|range| {
-            let rules = policies.rules.rules().get(range.clone());
-            let mut rules = rules.unwrap_or_default().iter();
-            // A policy that restricts nothing that can be observed has no scope to ask for.
-            !rules.any(|rule| rule.source == Source::Syscall)
-                || policies.rules.is_in_scope(range, &event)
-        })
-    };
-    (0..policies.each.len()).filter(in_scope).collect()
+    let each = policies.each.iter().enumerate();
+    each.filter(|(_, policy)| policy.has_in_scope(container))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// Whether what a policy's scope rests on is unknown of a container.
+fn may_be_in_scope(policies: &Policies, container: &Container) -> bool {
+    let pod = container.pod.as_ref();
+    let scope = policies.scope;
+    (scope.images && container.image.is_none())
+        || (scope.namespaces && pod.is_none_or(|pod| pod.namespace.is_none()))
+        || (scope.labels && pod.is_none_or(|pod| pod.labels.is_none()))
+}
+
+/// Containers that no policy judges as too little is known of them.
+fn unplaced(summary: &Summary<'_>) -> Option<String> {
+    let policies = summary.policies;
+    let containers = summary.containers.iter().copied();
+    let unplaced = containers
+        .chain(summary.departed.named())
+        .filter(|container| may_be_in_scope(policies, container))
+        .filter(|container| scope(policies, container).is_empty());
+    match unplaced.count() {
+        0 => None,
+        count => Some(format!(
+            "containers of which the namespace, image or labels are unknown, so that they may be in \
+             a policy's scope: {count}"
+        )),
+    }
 }
 
 /// The workload of a container.

@@ -233,6 +233,7 @@ impl Answer {
     /// The verdict in words.
     pub fn headline(&self) -> String {
         let policies = match self.policies.as_slice() {
+            [] => return "no policy: nothing to enforce".to_owned(),
             [one] => format!("policy {one}"),
             several => format!("policies {}", several.join(", ")),
         };

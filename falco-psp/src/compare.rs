@@ -1,10 +1,11 @@
 //! `falco-psp compare`: the same workloads judged by several policies, each for itself.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::future::pending;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -28,8 +29,6 @@ use crate::watch::answer_of;
 const VERSION: u32 = 1;
 /// Batches of audit events that may wait.
 const QUEUE: usize = 16;
-/// How wide the column of a policy may be.
-const WIDEST: usize = 24;
 /// The widest line, unless a name is wider.
 const WIDTH: usize = 80;
 /// Where the controls of a step begin.
@@ -66,6 +65,9 @@ pub enum CompareError {
     /// Standard input is there only once, and read once for each policy.
     #[error("manifests from standard input cannot be compared: name a file")]
     StandardInput,
+    /// An empty file must not pass for one in which nothing breaks.
+    #[error("no workload of the policies' scope in it: nothing was compared")]
+    Nothing,
     /// The system refuses something that it gives every process.
     #[error("cannot read the audit log: {0}")]
     System(#[from] io::Error),
@@ -163,11 +165,14 @@ pub fn compare(
             answers
         }
     };
+    if answers.iter().all(|answer| answer.workloads.is_empty()) {
+        return Err(CompareError::Nothing);
+    }
     Ok(Comparison::of(names, &answers))
 }
 
 /// The answers of an audit log, which is read once for all.
-async fn of_log(path: &PathBuf, policies: Vec<Policies>) -> Result<Vec<Answer>, CompareError> {
+async fn of_log(path: &Path, policies: Vec<Policies>) -> Result<Vec<Answer>, CompareError> {
     let (sender, mut batches) = mpsc::channel(QUEUE);
     let log = AuditLog::open(&LogOptions::new(path))?;
     let reading = tokio::spawn(log.serve(sender, pending()));
@@ -277,11 +282,11 @@ impl Comparison {
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
-        let columns: Vec<(String, usize)> = self
+        let columns: Vec<(Cow<'_, str>, usize)> = self
             .policies
             .iter()
             .map(|policy| {
-                let name: String = escape(&policy.name).chars().take(WIDEST).collect();
+                let name = escape(&policy.name);
                 let width = name.chars().count().max("unknown".len());
                 (name, width)
             })

@@ -175,13 +175,15 @@ pub async fn watch(
             }
             _ = ordered.recv() => {
                 let answer = current(&policies, live.as_ref(), &audit);
-                match reports.is_empty() {
+                let reports = reports.clone();
+                // A reader that takes nothing does not hold up the judging.
+                tokio::task::spawn_blocking(move || match reports.is_empty() {
                     true => eprint!("{}", answer.text(false)),
                     // It is tried again at the end.
                     false => if let Err(why) = reports.write(&answer) {
                         eprintln!("{why}");
                     },
-                }
+                });
             }
             ready = ready => {
                 ready.map_err(system("wait for the ring"))?;
@@ -194,10 +196,14 @@ pub async fn watch(
                     Topic::Metrics => pages
                         .metrics(live.as_ref(), &audit, &outputs, &policies, &own)
                         .text(),
-                    // It has nothing that is no JSON.
-                    Topic::Report => current(&policies, live.as_ref(), &audit)
-                        .json()
-                        .unwrap_or_default(),
+                    Topic::Report => {
+                        let answer = current(&policies, live.as_ref(), &audit);
+                        tokio::task::spawn_blocking(move || {
+                            // It has nothing that is no JSON, and whoever asked may have gone.
+                            let _ = question.reply.send(answer.json().unwrap_or_default());
+                        });
+                        continue;
+                    }
                     Topic::Policy => document(&policies, &own, &pages.since, &pages.reloads),
                 };
                 // Whoever asked may have gone.
@@ -279,13 +285,25 @@ pub async fn watch(
     text += &of_pods.unwrap_or_default();
     tell_end(workers.finish_unless(ending.hurried()).await, &text)?;
     pages.stop().await;
-    let reported = answer.map_or(Ok(()), |answer| reports.write(&answer));
+    let reported = match answer {
+        Some(answer) => write(reports, answer, &mut ending).await,
+        None => Ok(()),
+    };
     if let Some(recording) = recording {
         eprintln!("{}", recording.finish()?);
     }
     failed?;
     reported?;
     Ok(Outcome { violated, finite })
+}
+
+/// Writes the reports, unless whoever reads them takes so long that the run is told to end again.
+async fn write(reports: Requests, answer: Answer, ending: &mut Ending) -> Result<(), WatchError> {
+    let writing = tokio::task::spawn_blocking(move || reports.write(&answer));
+    tokio::select! {
+        written = writing => Ok(written.map_err(io::Error::other).map_err(system("write"))??),
+        () = ending.hurried() => Ok(()),
+    }
 }
 
 /// What was found until now.

@@ -96,6 +96,7 @@ fn what_cannot_be_compared_is_an_error() {
         (&["--audit-log", "/nonexistent"], "/nonexistent"),
         (&["/nonexistent"], "/nonexistent"),
         (&["-"], "name a file"),
+        (&["--audit-log", "/dev/null"], "nothing was compared"),
         (&[], "<FILE>"),
     ] {
         let output = compare([PERMISSIVE, RESTRICTED], by);

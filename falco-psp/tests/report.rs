@@ -9,7 +9,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
@@ -33,6 +33,28 @@ fn report(folder: &Path, arguments: &[&str]) -> (Value, Option<i32>) {
     let output = run(&[arguments, &["--report", &report]].concat());
     let text = fs::read_to_string(path).unwrap();
     (serde_json::from_str(&text).unwrap(), output.status.code())
+}
+
+/// Writes the recording's report to a file; its text.
+fn write_report(path: &str) -> String {
+    let report = format!("json:{path}");
+    run(&[
+        "--replay", RECORDING, "--psp", RESTRICTED, "--report", &report,
+    ]);
+    fs::read_to_string(path).unwrap()
+}
+
+/// Writes the recording to a file, with one text in place of another.
+fn write_recording(path: &str, from: &str, to: &str) {
+    let mut text = String::new();
+    let packed = fs::File::open(RECORDING).unwrap();
+    let mut unpacked = MultiGzDecoder::new(packed);
+    unpacked.read_to_string(&mut text).unwrap();
+    assert!(text.contains(from), "{text}");
+    let file = fs::File::create(path).unwrap();
+    let mut packed = GzEncoder::new(file, Compression::fast());
+    packed.write_all(text.replace(from, to).as_bytes()).unwrap();
+    packed.finish().unwrap();
 }
 
 fn workload<'a>(report: &'a Value, name: &str) -> &'a Value {
@@ -171,15 +193,11 @@ fn what_may_be_in_scope_is_told() {
         "{elsewhere:#}"
     );
 
-    let mut text = String::new();
-    let packed = fs::File::open(RECORDING).unwrap();
-    let mut unpacked = MultiGzDecoder::new(packed);
-    unpacked.read_to_string(&mut text).unwrap();
-    let text = text.replace("\"namespace\":\"default\"", "\"namespace\":null");
-    let file = fs::File::create(&recording).unwrap();
-    let mut packed = GzEncoder::new(file, Compression::fast());
-    packed.write_all(text.as_bytes()).unwrap();
-    packed.finish().unwrap();
+    write_recording(
+        &recording,
+        "\"namespace\":\"default\"",
+        "\"namespace\":null",
+    );
     let report = report(&recording);
     assert_eq!(report["breaking"], 0, "{report:#}");
     assert_eq!(report["verdict"], "not_enough_seen");
@@ -195,14 +213,97 @@ fn what_may_be_in_scope_is_told() {
 }
 
 #[test]
+fn outside_kubernetes_a_container_is_a_workload() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("r.recording").display().to_string();
+    let pod = "\"name\":\"web\",\"namespace\":\"default\"";
+    write_recording(&recording, pod, "\"name\":null,\"namespace\":null");
+    let arguments = ["--replay", &recording, "--psp", RESTRICTED];
+    let (report, _) = report(folder.path(), &arguments);
+    let container = workload(&report, "nginx");
+    assert_eq!(
+        (&container["kind"], &container["namespace"]),
+        (&"Container".into(), &"".into())
+    );
+    assert_eq!(cells(container, "breaks").len(), 3);
+}
+
+/// What nobody could judge is not safe.
+#[test]
+fn audit_events_without_pods_weaken_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("a.log");
+    let event = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata",
+        "stage":"ResponseComplete","verb":"create","user":{"username":"u"},
+        "objectRef":{"resource":"pods","namespace":"n","name":"p","apiVersion":"v1"},
+        "responseStatus":{"code":201},"requestReceivedTimestamp":"2026-01-01T00:00:00.000000Z",
+        "stageTimestamp":"2026-01-01T00:00:00.000000Z","auditID":"a","requestURI":"/"}"#;
+    let good = fs::read_to_string(LOG).unwrap();
+    fs::write(&log, good + &event.replace('\n', "") + "\n").unwrap();
+    let log = log.display().to_string();
+    let (whole, _) = report(folder.path(), &["--audit-log", LOG, "--psp", PERMISSIVE]);
+    assert_eq!(whole["verdict"], "safe", "{whole:#}");
+    let (report, _) = report(folder.path(), &["--audit-log", &log, "--psp", PERMISSIVE]);
+    assert_eq!(report["verdict"], "not_enough_seen");
+    let weaknesses = report["weaknesses"].to_string();
+    assert!(weaknesses.contains("do not have them: 1"), "{weaknesses}");
+}
+
+/// A file is not to be trusted with its numbers.
+#[test]
+fn counts_of_reports_do_not_run_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.json").display().to_string();
+    let most = u64::MAX;
+    let text = write_report(&path)
+        .replace("\"count\": 5", &format!("\"count\": {most}"))
+        .replace("\"containers\": 1", &format!("\"containers\": {most}"))
+        .replace("\"breaking\": 2", &format!("\"breaking\": {most}"));
+    fs::write(&path, text).unwrap();
+    let output = run(&["report", "merge", &path, &path]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains(&format!("seen {most}×")),
+        "{text} {:?}",
+        output.stderr
+    );
+}
+
+/// `| head`, when it has enough, and a disk that has no room.
+#[test]
+fn whoever_takes_the_report_may_go_and_a_full_disk_is_told() {
+    let full = [
+        "--replay",
+        RECORDING,
+        "--psp",
+        RESTRICTED,
+        "--report",
+        "json:/dev/full",
+    ];
+    let output = run(&full);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("/dev/full: No space left"), "{message}");
+    assert_eq!(output.status.code(), Some(1));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_falco-psp"))
+        .args([
+            "--replay", RECORDING, "--psp", RESTRICTED, "--report", "html",
+        ])
+        .args(["--output", "file:/dev/null"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(2));
+}
+
+#[test]
 fn reports_of_several_nodes_become_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (first, second) = (path("n1.json"), path("n2.json"));
-    let replay = ["--replay", RECORDING, "--psp", RESTRICTED, "--report"];
-    run(&[&replay[..], &[&format!("json:{first}")]].concat());
-    // On the other node it is another pod, and what the first could not see is fine there.
-    let text = fs::read_to_string(&first).unwrap();
+    let text = write_report(&first);
+    // On the other node it is another pod.
     let other = text
         .replace("priv-init", "other")
         .replace("11:49:39.688Z", "11:49:59.000Z");
@@ -247,15 +348,17 @@ fn what_is_no_report_is_not_merged() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (good, bad) = (path("good.json"), path("bad.json"));
-    let replay = ["--replay", RECORDING, "--psp", RESTRICTED, "--report"];
-    run(&[&replay[..], &[&format!("json:{good}")]].concat());
-    let text = fs::read_to_string(&good).unwrap();
+    let text = write_report(&good);
     for (bad_text, expected) in [
         ("{}".to_owned(), "bad.json:1:2: no report"),
         ("[".to_owned(), "bad.json:1:1: no report"),
         (
             text.replacen("\"version\": 1", "\"version\": 9", 1),
             "version 9",
+        ),
+        (
+            text.replacen("\"hostIPC\",", "", 1),
+            "restrict other controls",
         ),
         (text.replace("\"runAsUser\"", "\"x\""), "no control \"x\""),
         (

@@ -12,6 +12,7 @@ use crate::policies::Policies;
 use crate::report::declared::{self, Report};
 use crate::report::summary::Summary;
 use crate::report::tally::Found;
+use crate::report::unknown::{IMAGE, LABELS, NAMESPACE};
 use crate::sources::k8s_audit::counts::Counts;
 
 /// What was found of declared pods.
@@ -64,10 +65,7 @@ pub fn answer(
         Some(declared) => {
             unnamed += take_declared(declared, &mut rows, &mut notes);
             seen.declared_pods = Some(declared.counts.judged);
-            let malformed = declared.counts.malformed;
-            if malformed > 0 {
-                weaknesses.push(format!("audit events that make no sense: {malformed}"));
-            }
+            weaknesses.extend(declared_weaknesses(declared.counts));
         }
         None => notes.push("what pods declare was not read".to_owned()),
     }
@@ -280,10 +278,38 @@ fn observed_weaknesses(summary: &Summary<'_>, seen: &Seen) -> Vec<String> {
             "events that were judged before it was known whose they are",
         ),
     ];
+    told(counts).chain(unknown_of_departed(summary)).collect()
+}
+
+/// What there is of things that weaken an answer.
+fn told<const N: usize>(counts: [(u64, &'static str); N]) -> impl Iterator<Item = String> {
     let counts = counts.into_iter().filter(|(count, _)| *count > 0);
-    counts
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect()
+    counts.map(|(count, what)| format!("{what}: {count}"))
+}
+
+/// What was unknown of containers that are gone and in no row.
+fn unknown_of_departed(summary: &Summary<'_>) -> Option<String> {
+    let (policies, unknown) = (summary.policies, &summary.departed.unknown);
+    let controls = restricted(policies);
+    let is_unknown = unknown.facts().any(|(fact, _)| match fact {
+        IMAGE => policies.scope.images,
+        NAMESPACE => policies.scope.namespaces,
+        LABELS => policies.scope.labels,
+        _ => true,
+    }) || unknown
+        .posture()
+        .any(|(control, _, _)| controls.contains(&control));
+    is_unknown.then(|| "something was unknown of containers that are gone and in no row".to_owned())
+}
+
+fn declared_weaknesses(counts: &Counts) -> impl Iterator<Item = String> {
+    told([
+        (counts.malformed, "audit events that make no sense"),
+        (
+            counts.level_metadata + counts.no_object + counts.raw_patch,
+            "audit events that may declare pods and do not have them",
+        ),
+    ])
 }
 
 /// Takes what was declared; how many break of those that are in no row.

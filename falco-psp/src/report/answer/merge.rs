@@ -47,6 +47,12 @@ pub enum MergeError {
         /// What the first is about.
         first: String,
     },
+    /// A report about another version of the policies, whose cells are others.
+    #[error("{}: about policies of the same names that restrict other controls than the first's", .path.display())]
+    Controls {
+        /// Which.
+        path: PathBuf,
+    },
 }
 
 /// Reads reports in JSON and makes one of them: a workload is as bad as on its worst node.
@@ -60,7 +66,8 @@ pub fn merge(paths: &[PathBuf]) -> Result<Answer, MergeError> {
     for path in paths {
         let mut answer = read(path)?;
         let named = answer.workloads.iter().filter(|w| w.state.is_broken());
-        unnamed += answer.breaking.saturating_sub(named.count() as u64);
+        let of_node = answer.breaking.saturating_sub(named.count() as u64);
+        unnamed = u64::saturating_add(unnamed, of_node);
         for workload in std::mem::take(&mut answer.workloads) {
             let id = (
                 workload.namespace.clone(),
@@ -84,13 +91,13 @@ pub fn merge(paths: &[PathBuf]) -> Result<Answer, MergeError> {
                     first: first.policies.join(", "),
                 });
             }
+            Some(first) if first.controls != answer.controls => {
+                return Err(MergeError::Controls { path: path.clone() });
+            }
             Some(first) => {
                 first.seen.add(&answer.seen);
                 first.weaknesses.extend(answer.weaknesses);
                 first.notes.extend(answer.notes);
-                first.controls.extend(answer.controls);
-                first.controls.sort_unstable();
-                first.controls.dedup();
             }
         }
     }
@@ -138,7 +145,7 @@ fn read(path: &Path) -> Result<Answer, MergeError> {
 impl Seen {
     fn add(&mut self, other: &Self) {
         let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a + b),
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
             (one, other) => one.or(other),
         };
         // What all nodes were watched for.
@@ -148,15 +155,15 @@ impl Seen {
         };
         self.containers = sum(self.containers, other.containers);
         self.declared_pods = sum(self.declared_pods, other.declared_pods);
-        self.events_lost += other.events_lost;
+        self.events_lost = self.events_lost.saturating_add(other.events_lost);
     }
 }
 
 impl Workload {
     /// Adds what another node has seen of it.
     fn add(&mut self, other: Self) {
-        self.containers += other.containers;
-        self.declared_pods += other.declared_pods;
+        self.containers = self.containers.saturating_add(other.containers);
+        self.declared_pods = self.declared_pods.saturating_add(other.declared_pods);
         let cells = std::mem::take(&mut self.cells);
         let mut cells: BTreeMap<Control, Cell> =
             cells.into_iter().map(|cell| (cell.control, cell)).collect();

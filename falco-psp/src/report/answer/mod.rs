@@ -270,7 +270,7 @@ impl Answer {
         self.workloads
             .sort_by_key(|workload| Reverse(workload.state));
         let broken = self.workloads.iter().filter(|w| w.state.is_broken());
-        self.breaking = broken.count() as u64 + unnamed;
+        self.breaking = unnamed.saturating_add(broken.count() as u64);
         self.verdict = match (self.breaking, self.weaknesses.is_empty()) {
             (0, true) => Verdict::Safe,
             (0, false) => Verdict::NotEnoughSeen,
@@ -318,7 +318,7 @@ impl Workload {
 impl Evidence {
     /// Adds what else was seen of the same rule.
     fn add(&mut self, other: Self) {
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         // The times are of one form and zone, so they are ordered as texts.
         self.first = std::mem::take(&mut self.first).min(other.first);
         self.last = std::mem::take(&mut self.last).max(other.last);
@@ -370,7 +370,8 @@ impl Cell {
         let Some(observed) = &self.observed else {
             return (None, String::new());
         };
-        let count = observed.evidence.iter().map(|found| found.count).sum();
+        let counts = observed.evidence.iter().map(|found| found.count);
+        let count = counts.fold(0, u64::saturating_add);
         let mut examples = observed.evidence.iter().flat_map(|found| &found.examples);
         match (examples.next(), observed.unknown.first()) {
             (Some(example), _) => (Some(count), self.without_header(example).to_owned()),

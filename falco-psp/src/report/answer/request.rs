@@ -42,7 +42,7 @@ pub enum RequestError {
     )]
     Unknown,
     /// It cannot be written.
-    #[error("cannot write the report to {place}: {why}; name a file in a directory that exists")]
+    #[error("cannot write the report to {place}: {why}")]
     Write {
         /// Where.
         place: String,
@@ -133,8 +133,12 @@ impl Request {
             Some(path) => fs::write(path, text),
             None => {
                 let mut out = io::stdout().lock();
-                out.write_all(text.as_bytes())?;
-                out.flush()
+                let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+                match written {
+                    // Such as `head`, when it has enough.
+                    Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                    written => written,
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The answer for a terminal.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use super::{Answer, State};
@@ -32,11 +33,11 @@ fn write(answer: &Answer, colour: bool, text: &mut String) -> std::fmt::Result {
         let word = painted(workload.state, colour);
         let basis = workload.basis();
         writeln!(text, "\n{word} {} ({basis})", escape(&name))?;
-        let cells = workload.cells.iter().rev();
+        let cells = workload.cells.iter();
         let mut cells: Vec<_> = cells.filter(|cell| cell.state != State::Fine).collect();
         let fine = workload.cells.len() - cells.len();
-        cells.sort_by_key(|cell| cell.state);
-        for cell in cells.into_iter().rev() {
+        cells.sort_by_key(|cell| Reverse(cell.state));
+        for cell in cells {
             let (count, why) = cell.why();
             let times = count
                 .map(|count| format!("seen {count}×"))

@@ -154,6 +154,8 @@ fn manifests_are_told_alike() {
     assert_eq!(code, Some(2));
     assert_eq!(cells(workload(&report, "bad"), "denied")[0], "privileged");
     assert_eq!(cells(workload(&report, "good"), "denied"), [""; 0]);
+    let place = &workload(&report, "bad")["places"][0];
+    assert_eq!(*place, format!("{manifest}:9"));
     assert_eq!(report["breaking"], 1);
     // Those that break come first.
     assert_eq!(report["workloads"][0]["name"], "bad");

@@ -63,8 +63,27 @@ pub struct Report {
     others: Others,
 }
 
-/// Findings of a workload: the number of the policy, the control, and the alerts' texts.
-pub type Each<'a> = Box<dyn Iterator<Item = (usize, Control, &'a [String])> + 'a>;
+/// What was found of a workload that is told by name.
+#[derive(Debug)]
+pub struct Named<'a> {
+    /// `namespace/kind/name`
+    pub id: &'a str,
+    /// The worst of its pods'.
+    pub verdict: Verdict,
+    /// How many of its pods were declared.
+    pub pods: u64,
+    /// Where those of that verdict are declared, if that is a file: `web.yaml:12`.
+    pub places: &'a [String],
+    findings: &'a BTreeMap<(usize, Control), Vec<String>>,
+}
+
+impl Named<'_> {
+    /// What was found: the number of the policy, the control, and the alerts' texts.
+    pub fn findings(&self) -> impl Iterator<Item = (usize, Control, &[String])> {
+        let findings = self.findings.iter();
+        findings.map(|((policy, control), texts)| (*policy, *control, texts.as_slice()))
+    }
+}
 
 /// Workloads that are no longer told by name. One that comes again counts again.
 #[derive(Debug, Default)]
@@ -78,7 +97,8 @@ struct Workload {
     verdict: Verdict,
     pods: u64,
     dry_runs: u64,
-    place: Option<String>,
+    /// Where pods of the worst verdict are declared.
+    places: Vec<String>,
     /// What was found of the worst verdict, with the messages.
     findings: BTreeMap<(usize, Control), Vec<String>>,
 }
@@ -97,7 +117,7 @@ impl Report {
                 verdict,
                 pods: 0,
                 dry_runs: 0,
-                place: subject.place.map(str::to_owned),
+                places: Vec::new(),
                 findings: BTreeMap::new(),
             };
             self.workloads.insert(subject.id.to_owned(), workload);
@@ -116,11 +136,13 @@ impl Report {
         workload.dry_runs += u64::from(subject.dry_run);
         if verdict > workload.verdict {
             workload.verdict = verdict;
+            workload.places.clear();
             workload.findings.clear();
         }
         if verdict < workload.verdict {
             return;
         }
+        workload.places.extend(subject.place.map(str::to_owned));
         for finding in findings {
             let messages = workload
                 .findings
@@ -182,19 +204,14 @@ impl Report {
         (all, self.others(Verdict::Denied))
     }
 
-    /// What was found of each workload that is told by name: its id, verdict and number of pods.
-    pub fn each(&self) -> impl Iterator<Item = (&str, Verdict, u64, Each<'_>)> {
-        self.workloads.iter().map(|(id, workload)| {
-            let findings = workload.findings.iter();
-            let findings = Box::new(
-                findings.map(|((policy, control), texts)| (*policy, *control, texts.as_slice())),
-            );
-            (
-                id.as_str(),
-                workload.verdict,
-                workload.pods,
-                findings as Each<'_>,
-            )
+    /// What was found of each workload that is told by name.
+    pub fn each(&self) -> impl Iterator<Item = Named<'_>> {
+        self.workloads.iter().map(|(id, workload)| Named {
+            id,
+            verdict: workload.verdict,
+            pods: workload.pods,
+            places: &workload.places,
+            findings: &workload.findings,
         })
     }
 
@@ -240,7 +257,8 @@ impl Report {
             if workload.dry_runs == workload.pods {
                 notes.push("dry run".to_owned());
             }
-            notes.extend(workload.place.as_deref().map(|place| escape(place).into()));
+            let place = workload.places.first();
+            notes.extend(place.map(|place| escape(place).into_owned()));
             if !notes.is_empty() {
                 write!(text, " ({})", notes.join(", "))?;
             }
@@ -290,7 +308,7 @@ impl Report {
         let workloads = self.workloads.iter().map(|(id, workload)| {
             let mut parts = id.splitn(3, '/').map(str::to_owned);
             let mut part = || parts.next().unwrap_or_default();
-            let (file, line) = match workload.place.as_deref().and_then(|p| p.rsplit_once(':')) {
+            let (file, line) = match workload.places.first().and_then(|p| p.rsplit_once(':')) {
                 Some((file, line)) => (Some(file.to_owned()), line.parse().ok()),
                 None => (None, None),
             };
@@ -478,5 +496,25 @@ mod tests {
         let table = report.table(&policies);
         let controls = format!("  {:<24}{:>8}{:>9}\n", "privileged", 2 * MAX_NAMED + 1, 1);
         assert!(table.contains(&controls));
+    }
+    #[test]
+    fn the_places_are_those_of_the_worst_verdict() {
+        let mut report = Report::default();
+        for (place, verdict) in [
+            ("a.yaml:1", Verdict::Fine),
+            ("b.yaml:2", Verdict::Denied),
+            ("c.yaml:3", Verdict::Changed),
+            ("d.yaml:4", Verdict::Denied),
+        ] {
+            let subject = Subject {
+                id: "n/Pod/p",
+                place: Some(place),
+                dry_run: false,
+            };
+            report.note(&subject, verdict, std::iter::empty());
+        }
+        let named: Vec<Named<'_>> = report.each().collect();
+        assert_eq!((named.len(), named[0].pods), (1, 4));
+        assert_eq!(named[0].places, ["b.yaml:2", "d.yaml:4"]);
     }
 }

@@ -29,6 +29,7 @@ pub struct Declared<'a> {
 struct Row {
     containers: u64,
     declared_pods: u64,
+    places: Vec<String>,
     /// `None` if the workload was not declared.
     declared: Option<BTreeMap<Control, (State, Vec<String>)>>,
     /// The policies in whose scope some container is.
@@ -319,8 +320,8 @@ fn take_declared(
     notes: &mut Vec<String>,
 ) -> u64 {
     let mut out_of_scope = 0;
-    for (id, verdict, pods, findings) in declared.report.each() {
-        let state = match verdict {
+    for named in declared.report.each() {
+        let state = match named.verdict {
             declared::Verdict::OutOfScope => {
                 out_of_scope += 1;
                 continue;
@@ -329,12 +330,13 @@ fn take_declared(
             declared::Verdict::Changed => State::Changed,
             declared::Verdict::Denied => State::Denied,
         };
-        let mut parts = id.splitn(3, '/').map(str::to_owned);
+        let mut parts = named.id.splitn(3, '/').map(str::to_owned);
         let mut part = || parts.next().unwrap_or_default();
         let row = rows.entry((part(), part(), part())).or_default();
-        row.declared_pods += pods;
+        row.declared_pods += named.pods;
+        row.places.extend_from_slice(named.places);
         let cells = row.declared.get_or_insert_default();
-        for (_, control, messages) in findings {
+        for (_, control, messages) in named.findings() {
             let (of_control, texts) = cells.entry(control).or_insert((state, Vec::new()));
             *of_control = state;
             texts.extend(messages.iter().cloned());
@@ -400,6 +402,7 @@ impl Row {
             state: Workload::worst(&cells),
             declared_pods: self.declared_pods,
             containers: self.containers,
+            places: self.places,
             cells,
         }
     }

@@ -164,6 +164,7 @@ impl Workload {
     fn add(&mut self, other: Self) {
         self.containers = self.containers.saturating_add(other.containers);
         self.declared_pods = self.declared_pods.saturating_add(other.declared_pods);
+        add_new(&mut self.places, other.places);
         let cells = std::mem::take(&mut self.cells);
         let mut cells: BTreeMap<Control, Cell> =
             cells.into_iter().map(|cell| (cell.control, cell)).collect();

@@ -123,6 +123,9 @@ pub struct Workload {
     pub declared_pods: u64,
     /// Its containers that were watched.
     pub containers: u64,
+    /// The files and lines at which it is declared, `web.yaml:12`, as far as that is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<String>,
     /// A cell for each control that a policy restricts, in that order.
     pub cells: Vec<Cell>,
 }

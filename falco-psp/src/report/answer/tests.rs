@@ -40,6 +40,7 @@ fn of(name: &str, text: &str) -> Answer {
             state: State::Breaks,
             declared_pods: 0,
             containers: 1,
+            places: Vec::new(),
             cells: vec![cell(Control::Capabilities, State::Breaks, text)],
         }],
     }

@@ -59,8 +59,9 @@ pub enum Command {
         /// text: alerts, then a table. json: the whole result as one JSON document
         #[arg(long, value_enum, default_value_t, conflicts_with = "json")]
         format: CheckFormat,
-        /// Which workload breaks on which control, also as text, json, markdown, html or junit, to
-        /// standard output or to a file (html:report.html); may be given several times
+        /// Which workload breaks on which control, also as text, json, markdown, html, junit, sarif
+        /// or policyreport, to standard output or to a file (html:report.html); may be given several
+        /// times
         #[arg(long, value_name = "FORMAT[:PATH]", requires = "psp")]
         report: Vec<ReportRequest>,
         /// Leave this namespace out, such as kube-system; may be given several times
@@ -171,8 +172,8 @@ pub enum ReportCommand {
     ///
     /// Exit code: 0 no workload breaks, 2 some do, 1 an error.
     Merge {
-        /// The form of the result: text, json, markdown, html or junit, to standard output or to a
-        /// file (html:report.html); may be given several times [default: text]
+        /// The form of the result: text, json, markdown, html, junit, sarif or policyreport, to
+        /// standard output or to a file (html:report.html); may be given several times [default: text]
         #[arg(long, value_name = "FORMAT[:PATH]")]
         report: Vec<ReportRequest>,
         /// Reports in JSON (--report json:FILE, /v1/report) about the same policies
@@ -300,8 +301,9 @@ pub struct Watch {
     /// Where alerts go.
     #[command(flatten)]
     pub outputs: OutputOptions,
-    /// Which workloads break on which control: text, json, markdown, html or junit, at the end and on
-    /// SIGUSR1, to standard output or to a file (html:report.html); may be given several times
+    /// Which workloads break on which control: text, json, markdown, html, junit, sarif or
+    /// policyreport, at the end and on SIGUSR1, to standard output or to a file (html:report.html);
+    /// may be given several times
     #[arg(long, value_name = "FORMAT[:PATH]", requires = "psp")]
     pub report: Vec<ReportRequest>,
     /// Stop after this time: 10s, 5m, 1h30m [default: run until Ctrl-C]

@@ -434,7 +434,10 @@ fn a_report_without_a_place_or_form_is_told_before_anything_starts() {
             "json:/nonexistent/r.json",
             "cannot write the report to /nonexistent/r.json",
         ),
-        ("pdf", "use text, json, markdown, html or junit"),
+        (
+            "pdf",
+            "use text, json, markdown, html, junit, sarif or policyreport",
+        ),
     ] {
         let output = run(&[
             "--replay", RECORDING, "--psp", RESTRICTED, "--report", report,

@@ -39,13 +39,15 @@ impl Counts {
 fn write(answer: &Answer, text: &mut String) -> std::fmt::Result {
     writeln!(text, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
     let cells = answer.workloads.iter().flat_map(|workload| &workload.cells);
-    let mut all = Counts::of(cells);
+    let Counts([tests, failures, _]) = Counts::of(cells);
     let holes = answer.weaknesses.len();
-    let Counts([tests, _, skipped]) = &mut all;
-    *tests += holes;
-    *skipped += holes;
-    let (name, attributes) = (xml(&answer.headline()), all.attributes());
-    writeln!(text, "<testsuites name=\"falco-psp: {name}\" {attributes}>")?;
+    let (name, tests) = (xml(&answer.headline()), tests + holes);
+    // Of all suites together the schema has no `skipped`.
+    writeln!(
+        text,
+        "<testsuites name=\"falco-psp: {name}\" tests=\"{tests}\" failures=\"{failures}\" \
+         errors=\"0\">"
+    )?;
     // What was not seen is not to pass for what has passed.
     if holes > 0 {
         writeln!(

@@ -8,19 +8,24 @@ mod html;
 mod junit;
 mod markdown;
 mod merge;
+mod policyreport;
 mod request;
+mod sarif;
 mod text;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::control::Control;
 use crate::report::tally::MAX_EXAMPLES;
+use crate::rules::escape;
 pub use cells::{Declared, answer};
 pub use merge::{MergeError, merge};
+pub use policyreport::Error as PolicyReportError;
 pub use request::{Format, Request, RequestError, Requests};
 
 /// The version of the JSON form. It changes when a consumer has to.
@@ -217,6 +222,22 @@ impl Answer {
         junit::junit(self)
     }
 
+    /// The answer as SARIF 2.1.0, for code scanning.
+    ///
+    /// # Errors
+    /// Never with what it is made of.
+    pub fn sarif(&self) -> Result<String, serde_json::Error> {
+        sarif::sarif(self)
+    }
+
+    /// The answer as PolicyReport objects in YAML, for a cluster.
+    ///
+    /// # Errors
+    /// Never with what it is made of.
+    pub fn policy_reports(&self) -> Result<String, PolicyReportError> {
+        policyreport::policy_reports(self, Timestamp::now())
+    }
+
     /// The answer as a page that needs nothing else.
     ///
     /// # Errors
@@ -381,6 +402,25 @@ impl Cell {
             (None, Some(why)) => (None, why.clone()),
             (None, None) => (None, String::new()),
         }
+    }
+
+    /// Why it is as it is, as one line that is never empty.
+    fn message(&self) -> String {
+        let (_, why) = self.why();
+        match escape(&why).trim() {
+            "" => self.state.name().to_owned(),
+            why => why.to_owned(),
+        }
+    }
+
+    /// How often it was observed, when first and when last.
+    fn times(&self) -> Option<(u64, &str, &str)> {
+        let evidence = &self.observed.as_ref()?.evidence;
+        let counts = evidence.iter().map(|found| found.count);
+        // The times are of one form and zone, so they are ordered as texts.
+        let first = evidence.iter().map(|found| &*found.first).min()?;
+        let last = evidence.iter().map(|found| &*found.last).max()?;
+        Some((counts.fold(0, u64::saturating_add), first, last))
     }
 }
 

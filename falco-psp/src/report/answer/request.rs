@@ -22,6 +22,10 @@ pub enum Format {
     Html,
     /// JUnit's XML.
     Junit,
+    /// SARIF 2.1.0.
+    Sarif,
+    /// PolicyReport objects in YAML.
+    PolicyReport,
 }
 
 /// A report that is wanted.
@@ -38,7 +42,8 @@ pub struct Request {
 pub enum RequestError {
     /// No form of a report.
     #[error(
-        "no such report; use text, json, markdown, html or junit, or with a file: html:report.html"
+        "no such report; use text, json, markdown, html, junit, sarif or policyreport, or with a \
+         file: html:report.html"
     )]
     Unknown,
     /// It cannot be written.
@@ -66,6 +71,8 @@ impl FromStr for Request {
             "markdown" => Format::Markdown,
             "html" => Format::Html,
             "junit" => Format::Junit,
+            "sarif" => Format::Sarif,
+            "policyreport" => Format::PolicyReport,
             _ => return Err(RequestError::Unknown),
         };
         Ok(Self { format, path })
@@ -127,6 +134,8 @@ impl Request {
             Format::Json => answer.json()?,
             Format::Markdown => answer.markdown(),
             Format::Junit => answer.junit(),
+            Format::Sarif => answer.sarif()?,
+            Format::PolicyReport => answer.policy_reports().map_err(io::Error::other)?,
             Format::Html => answer.html().map_err(io::Error::other)?,
         };
         match &self.path {

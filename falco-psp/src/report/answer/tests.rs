@@ -1,6 +1,6 @@
 use super::*;
 
-fn cell(control: Control, state: State, text: &str) -> Cell {
+pub(super) fn cell(control: Control, state: State, text: &str) -> Cell {
     Cell {
         control,
         state,
@@ -23,7 +23,7 @@ fn cell(control: Control, state: State, text: &str) -> Cell {
     }
 }
 
-fn of(name: &str, text: &str) -> Answer {
+pub(super) fn of(name: &str, text: &str) -> Answer {
     Answer {
         version: VERSION,
         policies: vec!["p".to_owned()],
@@ -44,6 +44,11 @@ fn of(name: &str, text: &str) -> Answer {
             cells: vec![cell(Control::Capabilities, State::Breaks, text)],
         }],
     }
+}
+
+/// The answer of no reports at all.
+pub(super) fn nothing() -> Answer {
+    merge(&[]).unwrap()
 }
 
 /// What a workload names its programs is not to be trusted by whoever reads the report.
@@ -101,7 +106,7 @@ fn reports_are_asked_for_by_form_and_file() {
     assert_eq!(request.format, Format::Html);
     assert_eq!(request.path.unwrap().to_str(), Some("a:b.html"));
     assert_eq!("text".parse::<Request>().unwrap().path, None);
-    for bad in ["", "pdf", "json:", ":x", "JSON"] {
+    for bad in ["", "pdf", "json:", ":x", "JSON", "sarif:", "policy-report"] {
         assert!(bad.parse::<Request>().is_err(), "{bad}");
     }
 }

@@ -85,7 +85,7 @@ fn painted(state: State, colour: bool) -> String {
 }
 
 /// As much of a text as fits.
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

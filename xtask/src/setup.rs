@@ -219,13 +219,19 @@ fn container_tools() -> Result<()> {
     Ok(())
 }
 
-/// Installs the browser in which reports are tried, where that is easy.
-pub(crate) fn browser() -> Result<()> {
-    if workspace::program("chromium").is_some() || !debian::has_apt() {
+/// Installs what reports are tried with, where that is easy: a browser, and what checks XML.
+pub(crate) fn report_checkers() -> Result<()> {
+    if !debian::has_apt() {
         return Ok(());
     }
-    let why = "the page of a report is tried in a browser";
-    debian::install(&["chromium"], Others::Stay, why)
+    let packages = [("chromium", "chromium"), ("xmllint", "libxml2-utils")];
+    let missing: Vec<&str> = packages
+        .into_iter()
+        .filter(|(program, _)| workspace::program(program).is_none())
+        .map(|(_, package)| package)
+        .collect();
+    let why = "the page of a report is tried in a browser, JUnit's XML against its schema";
+    debian::install(&missing, Others::Stay, why)
 }
 
 /// The packages of what is missing.

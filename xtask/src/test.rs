@@ -27,7 +27,7 @@ pub(crate) fn test(live: bool) -> Result<()> {
     step("set-up", || {
         if can_live {
             setup::setup(For::Tests)?;
-            setup::browser()
+            setup::report_checkers()
         } else {
             setup::setup(For::Checks)
         }

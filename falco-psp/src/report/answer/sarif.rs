@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::{Answer, Cell, State, Workload};
@@ -24,45 +25,77 @@ pub(super) fn sarif(answer: &Answer) -> Result<String, serde_json::Error> {
         .collect();
     // Who takes only so many takes the first.
     cells.sort_by_key(|(_, cell)| Reverse(cell.state));
-    let results = cells.into_iter().map(|(workload, cell)| {
-        let index = answer.controls.iter().position(|of| *of == cell.control);
-        result(workload, cell, index)
-    });
     let weaknesses = answer.weaknesses.iter().map(|text| ("warning", text));
     let notes = answer.notes.iter().map(|text| ("note", text));
     let notifications = weaknesses
         .chain(notes)
         .map(|(level, text)| json!({"level": level, "message": message(text)}));
-    let document = json!({
-        "$schema": SCHEMA,
-        "version": "2.1.0",
-        "runs": [{
-            "tool": {"driver": {
-                "name": "falco-psp",
-                "version": env!("CARGO_PKG_VERSION"),
-                "semanticVersion": env!("CARGO_PKG_VERSION"),
-                "informationUri": env!("CARGO_PKG_REPOSITORY"),
-                "rules": answer.controls.iter().copied().map(rule).collect::<Value>(),
-            }},
+    let run = Run {
+        tool: json!({"driver": {
+            "name": "falco-psp",
+            "version": env!("CARGO_PKG_VERSION"),
+            "semanticVersion": env!("CARGO_PKG_VERSION"),
+            "informationUri": env!("CARGO_PKG_REPOSITORY"),
+            "rules": answer.controls.iter().copied().map(rule).collect::<Value>(),
+        }}),
+        automation_details: json!({
             // The slash at the end: no number of this run follows.
-            "automationDetails": {
-                "id": format!("falco-psp/{}/", escape(&answer.policies.join("+"))),
-                "description": message(&answer.headline()),
-            },
-            "invocations": [{
-                "executionSuccessful": true,
-                "toolExecutionNotifications": notifications.collect::<Value>(),
-            }],
-            "results": results.collect::<Value>(),
-            "properties": {
-                "policies": answer.policies.iter().map(|name| escape(name)).collect::<Value>(),
-                "verdict": answer.verdict,
-                "breaking": answer.breaking,
-                "basis": answer.basis(),
-            },
-        }],
-    });
-    serde_json::to_string_pretty(&document).map(|text| text + "\n")
+            "id": format!("falco-psp/{}/", escape(&answer.policies.join("+"))),
+            "description": message(&answer.headline()),
+        }),
+        invocations: json!([{
+            "executionSuccessful": true,
+            "toolExecutionNotifications": notifications.collect::<Value>(),
+        }]),
+        properties: json!({
+            "policies": answer.policies.iter().map(|name| escape(name)).collect::<Value>(),
+            "verdict": answer.verdict,
+            "breaking": answer.breaking,
+            "basis": answer.basis(),
+        }),
+        results: Results { answer, cells },
+    };
+    let log = Log {
+        schema: SCHEMA,
+        version: "2.1.0",
+        runs: [run],
+    };
+    serde_json::to_string_pretty(&log).map(|text| text + "\n")
+}
+
+/// A `sarifLog`.
+#[derive(Serialize)]
+struct Log<'a> {
+    #[serde(rename = "$schema")]
+    schema: &'static str,
+    version: &'static str,
+    runs: [Run<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Run<'a> {
+    tool: Value,
+    automation_details: Value,
+    invocations: Value,
+    properties: Value,
+    results: Results<'a>,
+}
+
+/// Results, made as they are written: of a large cluster they are many.
+struct Results<'a> {
+    answer: &'a Answer,
+    cells: Vec<(&'a Workload, &'a Cell)>,
+}
+
+impl Serialize for Results<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.cells.iter().map(|(workload, cell)| {
+            let mut controls = self.answer.controls.iter();
+            let index = controls.position(|of| *of == cell.control);
+            result(workload, cell, index)
+        }))
+    }
 }
 
 fn rule(control: Control) -> Value {

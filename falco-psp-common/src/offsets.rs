@@ -109,6 +109,34 @@ offsets! {
     mount_mnt,
     /// `mount.mnt_ns`
     mount_mnt_ns,
+    /// `mount.mnt_id`
+    mount_mnt_id,
+    /// `task_struct.fs`
+    task_fs,
+    /// `fs_struct.root.mnt`
+    fs_root_mnt,
+    /// `fs_struct.root.dentry`
+    fs_root_dentry,
+    /// `fs_struct.pwd.mnt`
+    fs_pwd_mnt,
+    /// `fs_struct.pwd.dentry`
+    fs_pwd_dentry,
+    /// `task_struct.files`
+    task_files,
+    /// `files_struct.fdt`
+    files_fdt,
+    /// `fdtable.fd`
+    fdtable_fd,
+    /// `file.f_path.dentry`
+    file_dentry,
+    /// `file.f_mode`
+    file_mode,
+    /// `dentry.d_parent`
+    dentry_parent,
+    /// `dentry.d_name.hash_len`
+    dentry_hash,
+    /// `dentry.d_name.name`
+    dentry_name,
     /// `linux_binprm.filename`
     binprm_filename,
     /// `linux_binprm.secureexec`: the byte that holds the bit
@@ -137,6 +165,8 @@ offsets! {
     regs_arg1,
     /// The register of the third argument: `pt_regs.dx` on x86_64
     regs_arg2,
+    /// The register of the fourth argument: `pt_regs.r10` on x86_64
+    regs_arg3,
 }
 
 /// What the agent tells the kernel side before it is loaded.

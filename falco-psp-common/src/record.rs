@@ -16,11 +16,19 @@ pub enum Kind {
     Mount = 2,
     /// The kernel found that a task has a capability that its call needs.
     Capability = 3,
+    /// A call returned that a read-only root file system would have refused.
+    File = 4,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Exec, Self::Credentials, Self::Mount, Self::Capability];
+    pub const ALL: [Self; 5] = [
+        Self::Exec,
+        Self::Credentials,
+        Self::Mount,
+        Self::Capability,
+        Self::File,
+    ];
 
     /// The kind's name in summaries.
     pub const fn name(self) -> &'static str {
@@ -29,6 +37,7 @@ impl Kind {
             Self::Credentials => "credentials",
             Self::Mount => "mount",
             Self::Capability => "capability",
+            Self::File => "file",
         }
     }
 }
@@ -56,6 +65,8 @@ pub mod flags {
     pub const ARGUMENTS_CUT: u16 = 1 << 3;
     /// Whether `NO_NEW_PRIVS` holds could not be read on this kernel.
     pub const NO_NEW_PRIVS_UNKNOWN: u16 = 1 << 4;
+    /// The path has more names than the record.
+    pub const PATH_CUT: u16 = 1 << 5;
 }
 
 /// Index of a namespace in [`Fixed::namespaces`].
@@ -123,9 +134,12 @@ pub mod tail {
     /// Names of the task's control group and its ancestors, from the innermost outwards, each
     /// ended by a NUL byte. Only where the agent may need it to know the container.
     pub const CGROUP: usize = 1;
-    /// Exec: the path given to exec, ended by NUL. Mount: the source argument.
+    /// Exec: the path given to exec, ended by NUL. Mount: the source argument. File: the names of
+    /// the file, or of the directory from which the argument leads on, and of the directories above
+    /// it, from the innermost outwards, each ended by NUL.
     pub const PATH: usize = 2;
-    /// Exec: the arguments, each ended by NUL. Mount: the target argument.
+    /// Exec: the arguments, each ended by NUL. Mount: the target argument. File: the path argument,
+    /// if it was changed by name.
     pub const ARGUMENTS: usize = 3;
     /// Mount: the file system type argument.
     pub const FS_TYPE: usize = 4;
@@ -139,6 +153,12 @@ pub const MAX_GROUPS: usize = 64;
 pub const MAX_CGROUP_LEVELS: usize = 8;
 /// Bytes of one control group's name, with its NUL, at the most.
 pub const MAX_CGROUP_NAME: usize = 128;
+/// Names of a path in a record of [`Kind::File`], at the most.
+pub const MAX_PATH_LEVELS: usize = 16;
+/// Bytes of one name of such a path, with its NUL, at the most; the kernel's are no longer.
+pub const MAX_NAME: usize = 256;
+/// Bytes of the path argument in a record of [`Kind::File`], with its NUL, at the most.
+pub const MAX_PATH_ARGUMENT: usize = 256;
 /// Bytes of a path, with its NUL, at the most.
 pub const MAX_PATH: usize = 1024;
 /// Bytes of the arguments, at the most.
@@ -192,8 +212,10 @@ pub struct Fixed {
     pub tails: [u16; tail::COUNT],
     /// The number of the capability that was used, of a [`Kind::Capability`].
     pub capability: u16,
+    /// Id of the mount that is the task's root, of a [`Kind::File`] (`mount.mnt_id`).
+    pub mount_id: u32,
     /// Nothing: rounds the size up to a multiple of 8.
-    pub padding: [u16; 4],
+    pub padding: [u16; 2],
     /// The task's short name.
     pub comm: [u8; 16],
 }
@@ -203,8 +225,16 @@ pub const FIXED_SIZE: usize = 216;
 const _: () = assert!(size_of::<Fixed>() == FIXED_SIZE && align_of::<Fixed>() == 8);
 
 /// Size of the longest record.
-pub const MAX_RECORD: usize =
-    FIXED_SIZE + 4 * MAX_GROUPS + MAX_CGROUP_LEVELS * MAX_CGROUP_NAME + MAX_PATH + MAX_ARGUMENTS;
+pub const MAX_RECORD: usize = FIXED_SIZE + 4 * MAX_GROUPS + MAX_TAILS;
+/// Bytes of the tails behind the groups, at the most: those of an exec, or of a file.
+const MAX_TAILS: usize = max(
+    MAX_CGROUP_LEVELS * MAX_CGROUP_NAME + MAX_PATH + MAX_ARGUMENTS,
+    MAX_PATH_LEVELS * MAX_NAME + MAX_PATH_ARGUMENT,
+);
+
+const fn max(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
+}
 
 /// Class of a system call in the table that tells the kernel side which calls to record.
 pub mod call_class {
@@ -214,6 +244,27 @@ pub mod call_class {
     pub const CREDENTIALS: u8 = 1;
     /// Recorded as [`super::Kind::Mount`].
     pub const MOUNT: u8 = 2;
+    /// Recorded as [`super::Kind::File`], from here on: opened a file, with the flags in the second
+    /// argument.
+    pub const OPEN_FLAGS1: u8 = 3;
+    /// Opened a file, with the flags in the third argument.
+    pub const OPEN_FLAGS2: u8 = 4;
+    /// Opened a file, with its flags elsewhere.
+    pub const OPEN: u8 = 5;
+    /// Changed the file whose descriptor is the first argument.
+    pub const DESCRIPTOR0: u8 = 6;
+    /// Changed what the first argument names.
+    pub const PATH0: u8 = 7;
+    /// Changed what the second argument names.
+    pub const PATH1: u8 = 8;
+    /// Changed what the second argument names, from the directory in the first.
+    pub const AT0: u8 = 9;
+    /// Changed what the third argument names, from the directory in the second.
+    pub const AT1: u8 = 10;
+    /// Changed what the fourth argument names, from the directory in the third.
+    pub const AT2: u8 = 11;
+    /// Bound a socket to the address in the second argument.
+    pub const BIND: u8 = 12;
     /// Entries of the table: higher call numbers are not recorded.
     pub const TABLE: usize = 512;
 }

@@ -2,7 +2,14 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 
-use crate::{maps::POSTURES, posture::NEVER_EQUAL, setting};
+use crate::{
+    maps::{DIRECTORIES, POSTURES},
+    posture::NEVER_EQUAL,
+    setting,
+};
+
+/// Paths that are told of one directory of a container.
+const PATHS_OF_DIRECTORY: u32 = 16;
 
 /// Whether a task with these namespaces may be in a container: it is in a pid namespace of its
 /// own, or sees other mounts than the host. The agent looks closer.
@@ -32,5 +39,35 @@ pub(crate) fn remember(posture: u64) {
         // Failing, because another CPU was faster or memory is short, only costs a repeated
         // record.
         let _ = POSTURES.insert(&posture, &0, u64::from(BPF_NOEXIST));
+    }
+}
+
+/// Whether so many paths of this directory have been told that no further one is.
+#[inline(always)]
+pub(crate) fn is_full(directory: u64) -> bool {
+    if setting!(deduplicate) == 0 {
+        return false;
+    }
+    let Some(told) = DIRECTORIES.get_ptr(&directory) else {
+        return false;
+    };
+    // SAFETY: a map value, aligned, that lives as long as the program runs.
+    unsafe { *told >= PATHS_OF_DIRECTORY }
+}
+
+/// Counts a path of this directory that was told.
+#[inline(always)]
+pub(crate) fn fill(directory: u64) {
+    if setting!(deduplicate) == 0 {
+        return;
+    }
+    match DIRECTORIES.get_ptr_mut(&directory) {
+        // SAFETY: a map value, aligned, that lives as long as the program runs. Two CPUs may count
+        // one for both: then one path more is told.
+        Some(told) => unsafe { *told += 1 },
+        None => {
+            // Failing costs a repeated record.
+            let _ = DIRECTORIES.insert(&directory, &1, u64::from(BPF_NOEXIST));
+        }
     }
 }

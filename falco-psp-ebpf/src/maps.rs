@@ -55,6 +55,10 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 pub(crate) static POSTURES: LruPerCpuHashMap<u64, u64> =
     LruPerCpuHashMap::with_max_entries(32_768, 0);
 
+/// Hash of a container and a directory → how many paths in it were told.
+#[map]
+pub(crate) static DIRECTORIES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16_384, 0);
+
 /// Process id → the exec of a program that no mount holds.
 #[map]
 pub(crate) static UNMOUNTED: LruHashMap<u32, Unmounted> = LruHashMap::with_max_entries(4_096, 0);

@@ -3,7 +3,9 @@
 //! The loops here run a fixed number of times and do not branch on data: that keeps the number of
 //! paths small which the verifier has to walk.
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
+use aya_ebpf::helpers::generated::{
+    bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
+};
 
 use crate::{
     read::{Address, bounded},
@@ -133,4 +135,30 @@ impl Posture {
             NEVER_EQUAL
         }
     }
+}
+
+/// Of the path at `path` in the task's memory: its first byte, and the hashes of the whole
+/// and of what is before its last slash. Of a longer one only as much counts as a [`Key`] holds.
+/// `None` if it cannot be read.
+#[inline(always)]
+pub(crate) fn path_hashes(key: &mut Key, path: Address) -> Option<(u8, u64, u64)> {
+    const SIZE: u32 = 8 * PATH_WORDS as u32;
+    key.path = [0; PATH_WORDS];
+    // SAFETY: the key has room for `SIZE` bytes; the helper checks the source.
+    let length =
+        unsafe { bpf_probe_read_user_str(key.path.as_mut_ptr().cast(), SIZE, path as *const _) };
+    if length < 0 {
+        return None;
+    }
+    let (mut whole, mut directory) = (0xcbf2_9ce4_8422_2325_u64, 0_u64);
+    for word in &key.path {
+        for byte in word.to_ne_bytes() {
+            let byte = u64::from(byte);
+            // All bits for a slash, none otherwise: as a branch it would double the paths.
+            let is_slash = 0_u64.wrapping_sub((byte ^ u64::from(b'/')).wrapping_sub(1) >> 63);
+            directory = (directory & !is_slash) | (whole & is_slash);
+            whole = (whole ^ byte).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    Some((key.path[0].to_ne_bytes()[0], whole, directory))
 }

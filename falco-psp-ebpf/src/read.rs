@@ -6,7 +6,9 @@
 
 use core::num::NonZeroU64;
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_current_task_btf};
+use aya_ebpf::helpers::{
+    bpf_probe_read_kernel, bpf_probe_read_user, generated::bpf_get_current_task_btf,
+};
 use falco_psp_common::offsets::ABSENT;
 
 /// An address in the kernel.
@@ -90,6 +92,13 @@ pub(crate) fn read<T>(base: Address, offset: u32) -> Option<T> {
     let at = base.wrapping_add(u64::from(offset)) as *const T;
     // SAFETY: the helper checks the address itself and fails on a bad one.
     unsafe { bpf_probe_read_kernel(at) }.ok()
+}
+
+/// The `T` at `address` of the task's own memory; `None` if that cannot be read.
+#[inline(always)]
+pub(crate) fn read_user<T>(address: Address) -> Option<T> {
+    // SAFETY: the helper checks the address itself and fails on a bad one.
+    unsafe { bpf_probe_read_user(address as *const T) }.ok()
 }
 
 /// The pointer at `offset` bytes from `base`; `None` also if it is null.

@@ -1,6 +1,7 @@
 //! The agent: takes events from their source, adds what surrounds them, has the rules judge them
 //! and tells what they find. It owns all that changes while it runs.
 
+mod files;
 mod forget;
 mod hold;
 mod metadata;
@@ -30,6 +31,7 @@ use crate::rules::RuleSet;
 use crate::sources::syscall::decode::Record;
 use crate::sources::syscall::{calls, syscalls};
 
+use files::OtherMount;
 use metadata::{Metadata, Pending};
 use mounts::Mounts;
 use ports::Ports;
@@ -46,6 +48,8 @@ pub struct Fates {
     pub no_container: u64,
     /// Of a pod's sandbox.
     pub sandbox: u64,
+    /// Changes of files that are on another mount than the container's root.
+    pub other_mount: u64,
     /// Records that made no sense.
     pub undecodable: u64,
     /// Processes of containers that the first scan could not read.
@@ -215,9 +219,20 @@ impl Agent {
         };
         self.start_container(&sighting, time_ns);
         self.containers.executed(&container.id, record.mnt_ns());
-        let Some(activity) = activity_of(&record) else {
-            self.fates.undecodable += 1;
-            return;
+        let activity = match record.kind {
+            Kind::File => self.root_write(&record, &container.id),
+            _ => Ok(activity_of(&record)),
+        };
+        let activity = match activity {
+            Ok(Some(activity)) => activity,
+            Ok(None) => {
+                self.fates.undecodable += 1;
+                return;
+            }
+            Err(OtherMount) => {
+                self.fates.other_mount += 1;
+                return;
+            }
         };
         if matches!(activity, Activity::Mount { result, .. } if result >= 0) {
             let change = MountChange {
@@ -375,6 +390,8 @@ fn activity_of(record: &Record<'_>) -> Option<Activity> {
             target: record.target().unwrap_or_default(),
             fs_type: record.fs_type().unwrap_or_default(),
         },
+        // Needs more than the record.
+        Kind::File => return None,
     })
 }
 

@@ -147,6 +147,9 @@ pub struct SyscallEvent {
 /// `evt.type` of an [`Activity::Capability`]: a name of ours.
 pub const CAPABLE: &str = "capable";
 
+/// `evt.type` of an [`Activity::RootWrite`]: a name of ours.
+pub const ROOT_WRITE: &str = "root_write";
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -172,6 +175,15 @@ pub enum Activity {
         /// The call's name, or `syscall` and its number.
         call: String,
     },
+    /// A call changed something in the container's root file system, outside of all volumes and other
+    /// mounts.
+    RootWrite {
+        /// The call's name.
+        #[serde(deserialize_with = "crate::recording::call")]
+        call: Word,
+        /// What it changed: the path from the root.
+        path: String,
+    },
     /// A system call of the mount family returned.
     Mount {
         /// The call's name: `mount`.
@@ -189,12 +201,14 @@ pub enum Activity {
 }
 
 impl Activity {
-    /// Falco's `evt.type`: `container`, `execve`, `capable` (ours), or the name of the call.
+    /// Falco's `evt.type`: `container`, `execve`, `capable` and `root_write` (ours), or the name of the
+    /// call.
     pub fn event_type(&self) -> &'static str {
         match self {
             Self::Container => "container",
             Self::Exec => "execve",
             Self::Capability { .. } => CAPABLE,
+            Self::RootWrite { .. } => ROOT_WRITE,
             Self::Credentials { call, .. } | Self::Mount { call, .. } => call,
         }
     }
@@ -204,7 +218,7 @@ impl Activity {
     pub fn result(&self) -> Option<i64> {
         match self {
             Self::Container => None,
-            Self::Exec | Self::Capability { .. } => Some(0),
+            Self::Exec | Self::Capability { .. } | Self::RootWrite { .. } => Some(0),
             Self::Credentials { result, .. } | Self::Mount { result, .. } => Some(*result),
         }
     }

@@ -99,6 +99,7 @@ impl Judge {
         violated.into_iter().any(|rules| {
             let of_policies: Vec<_> = rules
                 .into_iter()
+                .filter(|rule| !policies.only_changes(*rule))
                 .map(|rule| policies.policy_of(rule))
                 .collect();
             let own_fired = of_policies.contains(&None);

@@ -15,7 +15,7 @@ use crate::convert::{self, ConvertError, FalcoRules};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Activity, Event, SyscallEvent};
 use crate::psp::{self, Scope};
-use crate::rules::{self, Condition, Rule, RuleSet};
+use crate::rules::{self, Condition, Priority, Rule, RuleSet};
 use crate::selector::Selector;
 
 /// Why policies cannot judge.
@@ -227,6 +227,13 @@ impl Policies {
         self.each
             .iter()
             .position(|policy| policy.rules.contains(&rule))
+    }
+
+    /// Whether a rule tells of what admission would change, and not of what it would refuse or what
+    /// breaks.
+    pub fn only_changes(&self, rule: usize) -> bool {
+        let of_policy = self.policy_of(rule).and(self.rules.rules().get(rule));
+        of_policy.is_some_and(|rule| rule.priority == Priority::Notice)
     }
 
     /// The names, for people.

@@ -83,7 +83,7 @@ fn restricted() {
 fn all_fields() {
     let policy = "falco-psp/tests/golden/all-fields.psp.yaml";
     let rules = check(policy, "all-fields.rules.yaml");
-    assert_eq!(rules.text.matches("System Activity").count(), 23);
+    assert_eq!(rules.text.matches("System Activity").count(), 24);
     assert_eq!(unobserved(&rules), ["runtimeClass"]);
 }
 

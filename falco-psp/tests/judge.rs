@@ -142,7 +142,7 @@ fn with_volumes(volumes: Vec<Volume>) -> SyscallEvent {
 #[test]
 fn flags_of_the_container() {
     type Set = fn(&mut Container, Option<bool>);
-    let cases: [(&str, &str, bool, Set); 5] = [
+    let cases: [(&str, &str, bool, Set); 4] = [
         ("privileged", "privileged: false", true, |c, v| {
             c.privileged = v
         }),
@@ -151,14 +151,6 @@ fn flags_of_the_container() {
         ("hostNetwork", "hostNetwork: false", true, |c, v| {
             c.host_network = v
         }),
-        (
-            "readOnlyRootFilesystem",
-            "readOnlyRootFilesystem: true",
-            false,
-            |c, v| {
-                c.root_read_only = v;
-            },
-        ),
     ];
     for (control, restricting, bad, set) in cases {
         let with = |value| container(|c| set(c, value));
@@ -170,16 +162,33 @@ fn flags_of_the_container() {
             "unknown is no violation"
         );
         // Absent means what Kubernetes means by it: false.
-        if control != "readOnlyRootFilesystem" {
-            let absent = rules(&format!("{control}: -"));
-            assert_eq!(violated(&absent, &with(Some(bad))), [control].into());
-        }
+        let absent = rules(&format!("{control}: -"));
+        assert_eq!(violated(&absent, &with(Some(bad))), [control].into());
         assert!(violated(&rules(""), &with(Some(bad))).is_empty());
         // The facts of a container are judged once, not with each of its processes.
         let mut other = with(Some(bad));
         other.activity = Activity::Exec;
         assert!(violated(&restricted, &other).is_empty());
     }
+}
+
+#[test]
+fn writes_to_the_root_file_system() {
+    let write = Activity::RootWrite {
+        call: "openat",
+        path: "/var/cache/x".to_owned(),
+    };
+    let write = call(write, |_| {});
+    let violation = ["readOnlyRootFilesystem"].into();
+    assert_eq!(
+        violated(&rules("readOnlyRootFilesystem: true"), &write),
+        violation
+    );
+    assert!(violated(&rules("readOnlyRootFilesystem: false"), &write).is_empty());
+    assert!(violated(&rules(""), &write).is_empty());
+    // That it could be written to breaks nothing.
+    let writable = container(|container| container.root_read_only = Some(false));
+    assert!(violated(&rules("readOnlyRootFilesystem: true"), &writable).is_empty());
 }
 
 #[test]

@@ -6,12 +6,13 @@ use falco_psp_common::{
     record::{Kind, MAX_GROUPS, call_class, flags, tail},
 };
 
+use super::files;
 use crate::{
     emit, filter,
     maps::{CALLS, SCRATCH},
     offset,
     posture::{NEVER_EQUAL, Posture},
-    read::{Address, follow},
+    read::Object,
     scratch::{Memory, Scratch, Tails},
     task::Task,
 };
@@ -25,14 +26,20 @@ const MAX_FS_TYPE: usize = 64;
 /// after every system call, so the first thing is to leave for all but a few.
 #[btf_tracepoint(function = "sys_exit")]
 pub(crate) fn calls(context: BtfTracePointContext) -> i32 {
-    let registers: *const u8 = context.arg(0);
-    let offset = offset!(regs_call) as usize;
-    // SAFETY: the argument of a typed tracepoint: the verifier checks this load against the type
-    // of `pt_regs`. Cheaper than a helper, and this line runs for every call of the machine.
-    let call = unsafe { core::ptr::read_volatile(registers.add(offset).cast::<u64>()) };
-    let kind = match class(call) {
+    let Some(registers) = Object::from_ptr(context.arg(0)) else {
+        return 0;
+    };
+    // A load by type, cheaper than a helper: this line runs for every call of the machine.
+    let Some(call) = registers.load::<u32>(offset!(regs_call)) else {
+        return 0;
+    };
+    let class = class(call);
+    let result: i64 = context.arg(1);
+    let kind = match class {
+        call_class::NONE => return 0,
         call_class::CREDENTIALS => Kind::Credentials,
         call_class::MOUNT => Kind::Mount,
+        _ if files::may_change(class, registers, result) => Kind::File,
         _ => return 0,
     };
     emit::count(kind, Fate::Seen);
@@ -51,10 +58,13 @@ pub(crate) fn calls(context: BtfTracePointContext) -> i32 {
     // SAFETY: this CPU's slot of this program: a program is not run again on a CPU where it is
     // still running.
     let scratch = unsafe { &mut *scratch };
-    let result: i64 = context.arg(1);
-    scratch.fixed.call = call as u32;
+    scratch.fixed.call = call;
     scratch.fixed.result = result;
-    if record(&task, kind, registers as Address, scratch).is_none() {
+    let recorded = match kind {
+        Kind::File => files::record(&task, class, registers, scratch),
+        _ => record(&task, kind, registers, scratch),
+    };
+    if recorded.is_none() {
         emit::count(kind, Fate::ReadFailed);
     }
     #[cfg(feature = "debug-log")]
@@ -70,8 +80,8 @@ pub(crate) fn calls(context: BtfTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn class(call: u64) -> u8 {
-    if call >= call_class::TABLE as u64 {
+fn class(call: u32) -> u8 {
+    if call as usize >= call_class::TABLE {
         return call_class::NONE;
     }
     // SAFETY: `call` is below the table's length; volatile, since the agent fills the table.
@@ -79,10 +89,11 @@ fn class(call: u64) -> u8 {
 }
 
 #[inline(always)]
-fn record(task: &Task, kind: Kind, registers: Address, scratch: &mut Scratch) -> Option<()> {
+fn record(task: &Task, kind: Kind, registers: Object, scratch: &mut Scratch) -> Option<()> {
     scratch.fixed.kind = kind as u16;
     scratch.fixed.capability = 0;
-    scratch.fixed.padding = [0; 4];
+    scratch.fixed.mount_id = 0;
+    scratch.fixed.padding = [0; 2];
     task.fill(scratch)?;
     if scratch.fixed.program_mnt_ns == 0 {
         scratch.fixed.program_mnt_ns = task.unmounted_program_mnt_ns();
@@ -125,14 +136,14 @@ fn record(task: &Task, kind: Kind, registers: Address, scratch: &mut Scratch) ->
 /// Appends the strings that `mount` was called with. Only hints: the program may have changed them
 /// since, and other calls of the family have other arguments, which read as nothing or as a path.
 #[inline(always)]
-fn append_mount(registers: Address, tails: &mut Tails<'_>) {
-    if let Some(source) = follow(registers, offset!(regs_arg0)) {
+fn append_mount(registers: Object, tails: &mut Tails<'_>) {
+    if let Some(source) = registers.load::<u64>(offset!(regs_arg0)) {
         tails.string::<MAX_MOUNT_PATH>(tail::PATH, Memory::User, source);
     }
-    if let Some(target) = follow(registers, offset!(regs_arg1)) {
+    if let Some(target) = registers.load::<u64>(offset!(regs_arg1)) {
         tails.string::<MAX_MOUNT_PATH>(tail::ARGUMENTS, Memory::User, target);
     }
-    if let Some(fs_type) = follow(registers, offset!(regs_arg2)) {
+    if let Some(fs_type) = registers.load::<u64>(offset!(regs_arg2)) {
         tails.string::<MAX_FS_TYPE>(tail::FS_TYPE, Memory::User, fs_type);
     }
 }

@@ -97,7 +97,8 @@ fn record(task: &Task, scratch: &mut Scratch) -> Option<()> {
         return Some(());
     }
     scratch.fixed.kind = Kind::Capability as u16;
-    scratch.fixed.padding = [0; 4];
+    scratch.fixed.mount_id = 0;
+    scratch.fixed.padding = [0; 2];
     task.fill(scratch)?;
     scratch.fixed.program_mnt_ns = program_mnt_ns;
     let (gids, groups) = task.groups(&mut scratch.address)?;
@@ -124,9 +125,9 @@ impl Task {
         // SAFETY: the helper takes a task that the verifier knows as one.
         let registers = unsafe { bpf_task_pt_regs(self.object.as_ptr()) };
         let registers = Object::from_ptr(registers as *const u8)?;
-        let call: u64 = registers.load(offset!(regs_call))?;
+        let call: u32 = registers.load(offset!(regs_call))?;
         // -1 outside of calls.
-        (call as i64 >= 0).then_some(call as u32)
+        (call.cast_signed() >= 0).then_some(call)
     }
 
     /// Whether these are the task's own credentials, and the namespace is that of their user.

@@ -58,7 +58,8 @@ fn record(task: &Task, binprm: Address, scratch: &mut Scratch) -> Option<()> {
     scratch.fixed.call = 0;
     scratch.fixed.result = 0;
     scratch.fixed.capability = 0;
-    scratch.fixed.padding = [0; 4];
+    scratch.fixed.mount_id = 0;
+    scratch.fixed.padding = [0; 2];
     task.fill(scratch)?;
     scratch.fixed.flags |= secure_exec(binprm);
     if scratch.fixed.program_mnt_ns == 0 {

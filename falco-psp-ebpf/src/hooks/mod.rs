@@ -3,3 +3,4 @@
 mod calls;
 mod capable;
 mod exec;
+mod files;

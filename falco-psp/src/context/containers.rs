@@ -53,6 +53,26 @@ pub struct Tracked {
     mount_namespaces: HashSet<u32>,
     /// The mount namespace whose table was read last, and when, in nanoseconds since boot.
     mounts_read: (u32, u64),
+    /// Its own mount namespace, with what is mounted in it.
+    mount_table: Option<MountTable>,
+}
+
+/// The mounts of a container's own namespace.
+#[derive(Debug)]
+struct MountTable {
+    mnt_ns: u32,
+    root_id: Option<u64>,
+    mount_points: Vec<String>,
+}
+
+impl MountTable {
+    fn of(mnt_ns: u32, facts: &MountFacts) -> Self {
+        Self {
+            mnt_ns,
+            root_id: facts.root_id,
+            mount_points: facts.mount_points.clone(),
+        }
+    }
 }
 
 /// A change of a container's mounts.
@@ -67,6 +87,22 @@ pub struct MountChange {
 }
 
 impl Tracked {
+    /// Whether a mount of this id, which is a task's root in this mount namespace, is known to be another
+    /// than the container's root.
+    pub fn is_other_root(&self, mnt_ns: u32, mount_id: u32) -> bool {
+        let table = self.mount_table.as_ref();
+        let table = table.filter(|table| table.mnt_ns == mnt_ns);
+        let root_id = table.and_then(|table| table.root_id);
+        root_id.is_some_and(|root_id| root_id != u64::from(mount_id))
+    }
+
+    /// Whether a path that leads through no links is known to be on another mount than the root.
+    pub fn is_on_other_mount(&self, path: &str) -> bool {
+        let tables = self.mount_table.iter();
+        let mut mount_points = tables.flat_map(|table| &table.mount_points);
+        mount_points.any(|mount_point| volumes::is_below(path, mount_point))
+    }
+
     /// Whether the workload executed a program in this mount namespace.
     pub fn executed_in(&self, mnt_ns: u32) -> bool {
         self.mount_namespaces.contains(&mnt_ns)
@@ -248,6 +284,8 @@ impl Containers {
         };
         self.counts.cgroup.found += 1;
         let mounts = self.mount_facts(process.pid);
+        let mnt_ns = namespaces[namespace::MNT];
+        let mount_table = mounts.as_ref().map(|facts| MountTable::of(mnt_ns, facts));
         let is_sandbox = bundle.as_ref().is_some_and(|bundle| bundle.is_sandbox);
         let has_bundle = bundle.is_some();
         let mut container = self.assemble(found, bundle, mounts, process, namespaces);
@@ -287,6 +325,7 @@ impl Containers {
             cgroup: cgroup.clone(),
             mount_namespaces: HashSet::new(),
             mounts_read: (0, 0),
+            mount_table,
         };
         self.by_id.insert(found.id.clone(), tracked);
     }
@@ -380,6 +419,10 @@ impl Containers {
             return false;
         };
         tracked.mounts_read = (mnt_ns, read_ns);
+        let table = tracked.mount_table.as_mut();
+        if let Some(table) = table.filter(|table| table.mnt_ns == mnt_ns) {
+            *table = MountTable::of(mnt_ns, &facts);
+        }
         if tracked.container.volumes.as_ref() == Some(&facts.volumes) {
             return false;
         }

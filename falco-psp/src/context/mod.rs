@@ -11,6 +11,7 @@ pub mod host;
 pub mod lsm;
 pub mod metadata;
 pub mod mountinfo;
+pub mod paths;
 mod posture;
 pub mod processes;
 pub mod sockets;

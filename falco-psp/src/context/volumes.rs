@@ -16,6 +16,10 @@ use crate::container::Volume;
 pub struct MountFacts {
     /// Whether the root is mounted read-only.
     pub root_read_only: Option<bool>,
+    /// The id of the mount that is the root.
+    pub root_id: Option<u64>,
+    /// Where other things are mounted.
+    pub mount_points: Vec<String>,
     /// The volumes.
     pub volumes: Vec<Volume>,
     /// Whether parts of `/proc` are covered, as runtimes do for all but privileged containers.
@@ -44,6 +48,12 @@ pub fn find(
         .find(|mount| mount.mount_point == "/");
     let mut facts = MountFacts {
         root_read_only: root.map(|root| root.read_only),
+        root_id: root.map(|root| root.id),
+        mount_points: container
+            .iter()
+            .map(|mount| mount.mount_point.clone())
+            .filter(|mount_point| mount_point != "/")
+            .collect(),
         ..MountFacts::default()
     };
     for mount in container {
@@ -87,7 +97,8 @@ pub fn fs_group_in(pid: u32) -> impl Fn(&str) -> Option<u32> {
     }
 }
 
-fn is_below(path: &str, parent: &str) -> bool {
+/// Whether a path is another one, or below it.
+pub fn is_below(path: &str, parent: &str) -> bool {
     path.strip_prefix(parent.trim_end_matches('/'))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -6,7 +6,10 @@ use super::declared::Declared;
 use super::{ConvertError, templates, text};
 use crate::control::Control;
 use crate::pod::path_components;
-use crate::psp::{GroupStrategy, HostPath, IdRange, Policy, RunAsUser, VolumeType, Volumes};
+use crate::psp::{
+    GroupStrategy, HostPath, IdRange, Policy, RUNTIME_DEFAULT_CAPABILITIES, RunAsUser, VolumeType,
+    Volumes,
+};
 
 /// What stands behind a PersistentVolumeClaim.
 const CLAIMED: [VolumeType; 20] = [
@@ -69,6 +72,8 @@ pub(super) struct Context {
     own_supplemental_groups: Ids,
     /// The capabilities that the policy lets a process have.
     capabilities: Vec<&'static str>,
+    /// Those of a runtime's default that it takes away.
+    taken_capabilities: Vec<&'static str>,
 }
 
 /// What the macros of templates need of a policy.
@@ -221,6 +226,10 @@ impl Context {
             run_as_group: Ids::of_groups(&policy.run_as_group),
             supplemental_groups: supplementary,
             own_supplemental_groups: Ids::of_groups(&policy.supplemental_groups),
+            taken_capabilities: RUNTIME_DEFAULT_CAPABILITIES
+                .into_iter()
+                .filter(|name| capabilities.as_ref().is_some_and(|all| !all.contains(name)))
+                .collect(),
             capabilities: capabilities.unwrap_or_default(),
         })
     }

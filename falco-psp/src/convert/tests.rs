@@ -128,7 +128,7 @@ fn flags() {
         ),
         (
             "readOnlyRootFilesystem: true",
-            "evt.type=container and container.root_read_only=false",
+            "evt.type=root_write and evt.arg.path exists",
         ),
         (
             "allowPrivilegeEscalation: false",
@@ -242,11 +242,20 @@ fn capabilities() {
     let none = policy("allowedCapabilities: []\nrequiredDropCapabilities: [ALL]");
     assert_eq!(list(&none, "psp_p_capabilities"), [""; 0]);
     let conditions = conditions(&none);
-    let held = "thread.caps exists and not thread.caps in (psp_p_capabilities)";
+    let held = "thread.caps exists and not thread.caps in (psp_p_capabilities, CHOWN";
+    let taken = "thread.caps intersects (CHOWN";
     let used = "evt.caps exists and not evt.caps in (psp_p_capabilities)";
-    assert_eq!(conditions.len(), 3);
-    assert!(conditions[0].contains(held));
-    assert!(conditions[1].contains(used) && conditions[2].contains(used));
+    assert_eq!(conditions.len(), 4);
+    assert!(conditions[0].contains(held) && conditions[1].contains(taken));
+    assert!(conditions[2].contains(used) && conditions[3].contains(used));
+    // What is allowed is not taken away.
+    let all = policy("allowedCapabilities: [NET_ADMIN]");
+    assert!(
+        !rules_text(&all)
+            .unwrap()
+            .text
+            .contains("Mutation (capabilities) System")
+    );
     // A pod may then add ALL, and have any, though admission would deny SYS_ADMIN by name.
     let rules = rules_text(&policy("allowedCapabilities: [ALL]")).unwrap();
     assert!(rules.unobserved.contains(&Control::Capabilities));

@@ -111,13 +111,16 @@ pub(super) static FIELDS: [Field; 16] = [
         "evt.arg",
         "an argument of a call of the mount family: dev (the source), dir (the target), type \
          (the file system); a hint, for a program can change it while the call runs. Of an event of \
-         the type capable, call: the system call that used the capability",
+         the type capable, call: the system call that used the capability. Of an event of the type \
+         root_write, call: the system call, and path: what it changed",
         |event, argument, give| {
             let text = match (&event.activity, argument) {
                 (Activity::Mount { source, .. }, Some("dev")) => source,
                 (Activity::Mount { target, .. }, Some("dir")) => target,
                 (Activity::Mount { fs_type, .. }, Some("type")) => fs_type,
                 (Activity::Capability { call, .. }, Some("call")) => call,
+                (Activity::RootWrite { path, .. }, Some("path")) => path,
+                (Activity::RootWrite { call, .. }, Some("call")) => return give((*call).into()),
                 _ => return,
             };
             if !text.is_empty() {
@@ -125,7 +128,7 @@ pub(super) static FIELDS: [Field; 16] = [
             }
         },
     )
-    .one_of(&["dev", "dir", "type", "call"]),
+    .one_of(&["dev", "dir", "type", "call", "path"]),
     Field::text(
         "evt.caps",
         "the capabilities that the call has used, without CAP_: what the kernel asked for, of an \

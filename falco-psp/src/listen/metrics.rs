@@ -138,6 +138,7 @@ impl SyscallMetrics {
         let Fates {
             judged,
             set_up,
+            other_mount,
             no_container,
             sandbox,
             undecodable,
@@ -147,6 +148,7 @@ impl SyscallMetrics {
         for (fate, count) in [
             ("judged", judged),
             ("runtime_set_up", set_up),
+            ("other_mount", other_mount),
             ("no_container", no_container),
             ("sandbox", sandbox),
             ("undecodable", undecodable),

@@ -11,7 +11,7 @@ use crate::agent::Fates;
 use crate::container::Container;
 use crate::context::metadata::MetadataCounts;
 use crate::context::processes::now_ns;
-use crate::event::{Activity, Process};
+use crate::event::{Activity, CAPABLE, Process, ROOT_WRITE};
 use crate::fields::Source;
 use crate::sources::syscall::ledger::Counts;
 
@@ -102,6 +102,26 @@ pub struct MadeBy {
     pub kernel: String,
     /// The hooks that were attached.
     pub hooks: Vec<String>,
+    /// The types of events that the kernel did not give. Whoever wrote none did not know the last of
+    /// them.
+    #[serde(default = "without_root_writes")]
+    pub unseen: Vec<String>,
+}
+
+fn without_root_writes() -> Vec<String> {
+    vec![ROOT_WRITE.to_owned()]
+}
+
+impl MadeBy {
+    /// The types of events that are not in the recording, by our words.
+    pub fn unseen(&self) -> Vec<&'static str> {
+        let known = [CAPABLE, ROOT_WRITE];
+        let has_capable = self.hooks.iter().any(|hook| hook == "cap_capable");
+        let is_unseen = |kind: &&str| {
+            self.unseen.iter().any(|unseen| unseen == kind) || (*kind == CAPABLE && !has_capable)
+        };
+        known.into_iter().filter(is_unseen).collect()
+    }
 }
 
 /// Something that a process of a container did.

@@ -2,7 +2,7 @@
 
 use serde::de::{Deserialize as _, Deserializer, Error};
 
-use crate::sources::syscall::calls::CALLS;
+use crate::sources::syscall::calls::{CALLS, FILE_CALLS, OLDER_FILE_CALLS};
 
 /// One of them. By this name, for serde's derive takes what it sees as a reference as borrowed from
 /// its input.
@@ -10,7 +10,9 @@ pub type Word = &'static str;
 
 /// The name of a recorded system call.
 pub(crate) fn call<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Word, D::Error> {
-    known(deserializer, CALLS.iter().map(|call| call.name))
+    let files = FILE_CALLS.iter().chain(OLDER_FILE_CALLS);
+    let calls = CALLS.iter().chain(files);
+    known(deserializer, calls.map(|call| call.name))
 }
 
 /// The name of a capability.

@@ -37,6 +37,8 @@ pub struct Summary<'a> {
     pub fates: Fates,
     /// What came of looking up what surrounds containers.
     pub metadata: MetadataCounts,
+    /// The types of events that this kernel does not give.
+    pub unseen: &'a [&'static str],
 }
 
 /// What a policy's scope rests on.
@@ -129,7 +131,11 @@ impl Summary<'_> {
             let of_policy = self.policies.policy_of(index).is_some();
             let control = rule.control().filter(|_| of_policy);
             let control = control.map(|control| control.name());
-            control.unwrap_or(&rule.name).to_owned()
+            let mut name = control.unwrap_or(&rule.name).to_owned();
+            if self.policies.only_changes(index) {
+                name += " (changed)";
+            }
+            name
         });
         let policy = self.policies.policy_of(index);
         let policy = policy.and_then(|policy| self.policies.each.get(policy));
@@ -215,6 +221,7 @@ impl Summary<'_> {
             set_up,
             no_container,
             sandbox,
+            other_mount,
             undecodable,
             unreadable: _,
             unknown_origin: _,
@@ -222,7 +229,7 @@ impl Summary<'_> {
         writeln!(
             text,
             "agent: judged {judged}, runtime set-up {set_up}, no container {no_container}, \
-             sandbox {sandbox}, undecodable {undecodable}"
+             sandbox {sandbox}, on another mount {other_mount}, undecodable {undecodable}"
         )?;
         for (layer, outcomes) in self.metadata.layers() {
             writeln!(text, "metadata by {layer}: {outcomes}")?;

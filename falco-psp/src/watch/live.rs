@@ -106,6 +106,11 @@ impl Live {
                 Some(MadeBy {
                     kernel: kernel_release(),
                     hooks: hooks.iter().map(|hook| (*hook).to_owned()).collect(),
+                    unseen: kernel
+                        .unseen
+                        .iter()
+                        .map(|kind| (*kind).to_owned())
+                        .collect(),
                 }),
             ));
             agent.record_to(recorder.clone());
@@ -258,6 +263,7 @@ impl Live {
             ledger: self.ledger(),
             fates: self.agent.fates,
             metadata: self.agent.metadata_counts(),
+            unseen: &self.kernel.unseen,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::observed::Judge;
 use crate::outputs::Outputs;
 use crate::own_rules::OwnRules;
 use crate::policies::Policies;
-use crate::recording::{AuditFrame, AuditOrigin, End, Frame, Observed, ReadError, Reader};
+use crate::recording::{AuditFrame, AuditOrigin, End, Frame, MadeBy, Observed, ReadError, Reader};
 use crate::report::answer::{Answer, Requests, answer};
 use crate::report::summary::Summary;
 use crate::rules::{RuleSet, Source};
@@ -38,6 +38,8 @@ struct Replay {
     unrecorded: u64,
     bad_lines: u64,
     end: Option<End>,
+    /// The types of events that it does not have.
+    unseen: Vec<&'static str>,
 }
 
 /// Judges the recording at `path`.
@@ -153,6 +155,11 @@ impl Replay {
             unrecorded: 0,
             bad_lines: 0,
             end: None,
+            unseen: reader
+                .start
+                .made_by
+                .as_ref()
+                .map_or_else(Vec::new, MadeBy::unseen),
         }
     }
 
@@ -269,6 +276,7 @@ impl Replay {
             ledger: end.ledger(),
             fates: end.fates,
             metadata: end.metadata,
+            unseen: &self.unseen,
         }
     }
 

@@ -72,6 +72,21 @@ fn a_server_that_drops_its_rights_uses_four_capabilities() -> Result<()> {
     for control in ["runAsUser", "readOnlyRootFilesystem", "capabilities"] {
         assert!(controls.contains(control), "{controls:?}");
     }
+    let about = ended
+        .alerts
+        .iter()
+        .filter(|alert| alert.is_about(container.id()));
+    let written: BTreeSet<&str> = about
+        .filter_map(|alert| alert.field("evt.arg.path"))
+        .collect();
+    let cache = [
+        "/var",
+        "/var/cache",
+        "/var/cache/nginx",
+        "/var/cache/nginx/client_temp",
+    ];
+    let expected = cache.into_iter().chain(["/run", "/run/nginx.pid"]);
+    assert_eq!(written, expected.collect());
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod confinement;
 mod container;
 mod containerd;
 mod cri_messages;
+mod files;
 mod harness;
 mod image;
 mod kernel;

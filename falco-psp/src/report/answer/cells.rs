@@ -13,6 +13,7 @@ use crate::report::declared::{self, Report};
 use crate::report::summary::Summary;
 use crate::report::tally::Found;
 use crate::report::unknown::{IMAGE, LABELS, NAMESPACE};
+use crate::rules::{EventTypes, Rule, Source};
 use crate::sources::k8s_audit::counts::Counts;
 
 /// What was found of declared pods.
@@ -34,7 +35,10 @@ struct Row {
     declared: Option<BTreeMap<Control, (State, Vec<String>)>>,
     /// The policies in whose scope some container is.
     in_scope: BTreeSet<usize>,
-    evidence: Vec<(usize, Control, Evidence)>,
+    /// By policy and control; whether it tells only of what admission would change.
+    evidence: Vec<(usize, Control, bool, Evidence)>,
+    /// The types of events that did not come.
+    unseen: Vec<&'static str>,
     unknown: BTreeMap<Control, BTreeSet<String>>,
 }
 
@@ -130,6 +134,7 @@ fn take_observed(
         }
         let row = rows.entry(id(container)).or_default();
         row.containers += 1;
+        row.unseen = summary.unseen.to_vec();
         row.in_scope.extend(in_scope);
         for (control, why) in unknown(container) {
             row.unknown.entry(control).or_default().insert(why);
@@ -146,6 +151,7 @@ fn take_observed(
         };
         let row = rows.entry(id).or_default();
         row.containers = row.containers.max(1);
+        row.unseen = summary.unseen.to_vec();
         row.in_scope.insert(policy);
         row.take_found(policies, (policy, rule), found);
     }
@@ -165,10 +171,8 @@ fn take_observed(
     seen.events_lost = summary.ledger.iter().map(|(_, c)| c.lost()).sum();
     let folded = summary.tally.folded();
     let folded = folded.filter(|(rules, _)| {
-        let violated: BTreeSet<usize> = rules
-            .iter()
-            .filter_map(|r| policies.policy_of(*r))
-            .collect();
+        let breaking = rules.iter().filter(|rule| !policies.only_changes(**rule));
+        let violated: BTreeSet<usize> = breaking.filter_map(|r| policies.policy_of(*r)).collect();
         !violated.is_empty() && violated.len() == policies.each.len()
     });
     folded.map(|(_, folded)| folded.subjects).sum()
@@ -358,6 +362,7 @@ fn take_declared(
 
 impl Row {
     fn take_found(&mut self, policies: &Policies, (policy, rule): (usize, usize), found: &Found) {
+        let only_changes = policies.only_changes(rule);
         let Some(rule) = policies.rules.rules().get(rule) else {
             return;
         };
@@ -375,10 +380,10 @@ impl Row {
         };
         let mut evidence = self.evidence.iter_mut();
         let same =
-            evidence.find(|(p, c, known)| (*p, *c, &known.rule) == (policy, control, &new.rule));
+            evidence.find(|(p, c, _, known)| (*p, *c, &known.rule) == (policy, control, &new.rule));
         match same {
-            Some((_, _, known)) => known.add(new),
-            None => self.evidence.push((policy, control, new)),
+            Some((_, _, _, known)) => known.add(new),
+            None => self.evidence.push((policy, control, only_changes, new)),
         }
     }
 
@@ -388,7 +393,11 @@ impl Row {
         controls: &[Control],
         policies: &Policies,
     ) -> Workload {
-        let violated: BTreeSet<usize> = self.evidence.iter().map(|(p, _, _)| *p).collect();
+        let breaking = self
+            .evidence
+            .iter()
+            .filter(|(_, _, only_changes, _)| !only_changes);
+        let violated: BTreeSet<usize> = breaking.map(|(policy, _, _, _)| *policy).collect();
         // With one of several policies it may still be admitted.
         let is_broken = self.in_scope.is_subset(&violated);
         let cells: Vec<Cell> = controls
@@ -413,8 +422,11 @@ impl Row {
             DeclaredCell { state, messages }
         });
         let observed = (self.containers > 0).then(|| {
-            let evidence = self.evidence.extract_if(.., |(_, of, _)| *of == control);
-            let evidence: Vec<Evidence> = evidence.map(|(_, _, evidence)| evidence).collect();
+            let evidence = self.evidence.extract_if(.., |(_, of, _, _)| *of == control);
+            let (kinds, evidence): (Vec<bool>, Vec<Evidence>) = evidence
+                .map(|(_, _, kind, evidence)| (kind, evidence))
+                .unzip();
+            let breaks = kinds.contains(&false);
             let mut unknown: Vec<String> = self
                 .unknown
                 .remove(&control)
@@ -424,9 +436,22 @@ impl Row {
             if policies.unobserved.contains(&control) {
                 unknown.push("only what is declared shows it".to_owned());
             }
-            let state = match (evidence.is_empty(), unknown.is_empty()) {
-                (false, _) if is_broken => State::Breaks,
-                (true, false) => State::Unknown,
+            if !breaks {
+                let blindness = blindness(policies, control, &self.unseen);
+                let matters = match blindness {
+                    Some(Blindness::Whole) => true,
+                    // Whoever has nothing that could be taken away uses nothing.
+                    Some(Blindness::Partial) => !evidence.is_empty(),
+                    None => false,
+                };
+                if matters {
+                    unknown.push("this kernel does not tell".to_owned());
+                }
+            }
+            let state = match (breaks, unknown.is_empty()) {
+                (true, _) if is_broken => State::Breaks,
+                (false, false) => State::Unknown,
+                (false, true) if !evidence.is_empty() => State::Changed,
                 _ => State::Fine,
             };
             ObservedCell {
@@ -436,6 +461,33 @@ impl Row {
             }
         });
         Cell::of(control, declared, observed)
+    }
+}
+
+/// How much of a control cannot be observed.
+enum Blindness {
+    /// No rule can tell.
+    Whole,
+    /// Some of the rules that tell what breaks cannot.
+    Partial,
+}
+
+/// How much of a control cannot be observed without events of these types.
+fn blindness(policies: &Policies, control: Control, unseen: &[&str]) -> Option<Blindness> {
+    let rules = policies.rules.rules().iter().enumerate();
+    let rules = rules.filter(|(index, rule)| {
+        let is_observed = rule.source == Source::Syscall && rule.control() == Some(control);
+        is_observed && !policies.only_changes(*index)
+    });
+    let is_blind = |rule: &Rule| match &rule.event_types {
+        EventTypes::AllBut(_) => false,
+        EventTypes::Only(types) => types.iter().all(|kind| unseen.contains(&&**kind)),
+    };
+    let blind: Vec<bool> = rules.map(|(_, rule)| is_blind(rule)).collect();
+    match (blind.contains(&true), blind.contains(&false)) {
+        (true, false) => Some(Blindness::Whole),
+        (true, true) => Some(Blindness::Partial),
+        (false, _) => None,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use falco_psp_common::record::call_class;
 
+use crate::event::ROOT_WRITE;
+
 /// A recorded system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -36,16 +38,76 @@ pub const CALLS: &[Call] = calls! {
         SYS_mount_setattr "mount_setattr";
 };
 
+/// The calls that a read-only root file system would refuse where they are about it. What needs a file
+/// that was opened for writing before is told by its opening.
+pub const FILE_CALLS: &[Call] = calls! {
+    OPEN_FLAGS2: SYS_openat "openat", SYS_open_by_handle_at "open_by_handle_at";
+    OPEN: SYS_openat2 "openat2";
+    DESCRIPTOR0:
+        SYS_fchmod "fchmod", SYS_fchown "fchown", SYS_fsetxattr "fsetxattr",
+        SYS_fremovexattr "fremovexattr";
+    PATH0:
+        SYS_truncate "truncate", SYS_setxattr "setxattr", SYS_lsetxattr "lsetxattr",
+        SYS_removexattr "removexattr", SYS_lremovexattr "lremovexattr";
+    AT0:
+        SYS_mkdirat "mkdirat", SYS_mknodat "mknodat", SYS_unlinkat "unlinkat",
+        SYS_fchmodat "fchmodat", SYS_fchmodat2 "fchmodat2", SYS_fchownat "fchownat",
+        SYS_utimensat "utimensat";
+    AT1: SYS_symlinkat "symlinkat";
+    AT2: SYS_linkat "linkat", SYS_renameat2 "renameat2";
+    BIND: SYS_bind "bind";
+};
+
+/// Those of them that only older architectures have.
+#[cfg(target_arch = "x86_64")]
+pub const OLDER_FILE_CALLS: &[Call] = calls! {
+    OPEN_FLAGS1: SYS_open "open";
+    OPEN: SYS_creat "creat";
+    PATH0:
+        SYS_mkdir "mkdir", SYS_rmdir "rmdir", SYS_mknod "mknod", SYS_unlink "unlink",
+        SYS_chmod "chmod", SYS_chown "chown", SYS_lchown "lchown", SYS_utime "utime",
+        SYS_utimes "utimes";
+    PATH1: SYS_rename "rename", SYS_link "link", SYS_symlink "symlink";
+    AT0: SYS_futimesat "futimesat";
+    AT2: SYS_renameat "renameat";
+};
+/// Those of them that only older architectures have.
+#[cfg(not(target_arch = "x86_64"))]
+pub const OLDER_FILE_CALLS: &[Call] = &[];
+
+/// Whether a call of [`FILE_CALLS`] changes what a link leads to, and not the link.
+pub fn follows_links(name: &str) -> bool {
+    matches!(
+        name,
+        "truncate"
+            | "setxattr"
+            | "removexattr"
+            | "chmod"
+            | "chown"
+            | "fchmodat"
+            | "fchmodat2"
+            | "fchownat"
+            | "utime"
+            | "utimes"
+            | "utimensat"
+            | "futimesat"
+    )
+}
+
 /// The name of a recorded call.
 pub fn name(number: u32) -> Option<&'static str> {
-    let call = CALLS.iter().find(|call| call.number == number);
+    let files = FILE_CALLS.iter().chain(OLDER_FILE_CALLS);
+    let call = CALLS.iter().chain(files).find(|call| call.number == number);
     call.map(|call| call.name)
 }
 
-/// The table that tells the kernel side which calls to record: those whose name `wanted` takes.
+/// The table that tells the kernel side which calls to record: those whose name `wanted` takes, and
+/// those that change files if it takes [`ROOT_WRITE`].
 pub fn table(wanted: impl Fn(&str) -> bool) -> [u8; call_class::TABLE] {
     let mut table = [call_class::NONE; call_class::TABLE];
-    for call in CALLS.iter().filter(|call| wanted(call.name)) {
+    let files = FILE_CALLS.iter().chain(OLDER_FILE_CALLS);
+    let files = files.filter(|_| wanted(ROOT_WRITE));
+    for call in CALLS.iter().filter(|call| wanted(call.name)).chain(files) {
         if let Some(class) = table.get_mut(call.number as usize) {
             *class = call.class;
         }
@@ -60,12 +122,13 @@ mod tests {
     #[test]
     fn every_call_fits_the_table_and_has_one_name() {
         let table = table(|_| true);
-        for call in CALLS {
+        for call in CALLS.iter().chain(FILE_CALLS).chain(OLDER_FILE_CALLS) {
             assert_eq!(table[call.number as usize], call.class, "{}", call.name);
             assert_eq!(name(call.number), Some(call.name));
         }
         let recorded = table.iter().filter(|class| **class != call_class::NONE);
-        assert_eq!(recorded.count(), CALLS.len());
+        let all = CALLS.len() + FILE_CALLS.len() + OLDER_FILE_CALLS.len();
+        assert_eq!(recorded.count(), all);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use bytes::Buf;
 use falco_psp_common::record::{
-    FIXED_SIZE, Fixed, Kind, capability_set, flags, id, namespace, tail,
+    FIXED_SIZE, Fixed, Kind, MAX_PATH_ARGUMENT, capability_set, flags, id, namespace, tail,
 };
 use thiserror::Error;
 
@@ -134,6 +134,32 @@ impl<'a> Record<'a> {
         Some(arguments)
     }
 
+    /// The path that a [`Kind::File`] is about, from the task's root, and whether it was given as a
+    /// path: then it may lead through links, and to another mount. `None` of another kind.
+    pub fn file_path(&self) -> Option<(String, bool)> {
+        let mut argument = strings(self.arguments).next().unwrap_or_default();
+        let by_name = !self.arguments.is_empty();
+        if self.arguments.len() >= MAX_PATH_ARGUMENT {
+            argument += "...";
+        }
+        if argument.starts_with('/') {
+            return Some((argument, by_name));
+        }
+        let names = strings(self.path).rev().filter(|name| !name.is_empty());
+        let start = match self.has(flags::PATH_CUT) {
+            true => "/...".to_owned(),
+            false => String::new(),
+        };
+        let mut path = names.fold(start, |path, name| path + "/" + &name);
+        if !argument.is_empty() {
+            path = path + "/" + &argument;
+        }
+        if path.is_empty() {
+            path.push('/');
+        }
+        (self.kind == Kind::File).then_some((path, by_name))
+    }
+
     /// The target of a mount.
     pub fn target(&self) -> Option<String> {
         strings(self.arguments).next()
@@ -236,6 +262,7 @@ fn decode_fixed(head: &mut &[u8]) -> Fixed {
         flags: head.get_u16_ne(),
         tails: std::array::from_fn(|_| head.get_u16_ne()),
         capability: head.get_u16_ne(),
+        mount_id: head.get_u32_ne(),
         padding: std::array::from_fn(|_| head.get_u16_ne()),
         comm: std::array::from_fn(|_| head.get_u8()),
     }
@@ -283,6 +310,26 @@ mod tests {
         assert_eq!(record.arguments().unwrap().text(), "cat /etc/passwd ");
         assert_eq!(record.comm(), "cat");
         assert_eq!(record.fs_type().as_deref(), Some(""));
+    }
+
+    #[test]
+    fn paths_of_files_are_put_together() {
+        let path = |names: &[u8], argument: &[u8], flag: u16| {
+            let mut bytes = record([b"", b"", names, argument, b""]);
+            let kind = (Kind::File as u16).to_ne_bytes();
+            bytes[offset_of!(Fixed, kind)..][..2].copy_from_slice(&kind);
+            bytes[offset_of!(Fixed, flags)..][..2].copy_from_slice(&flag.to_ne_bytes());
+            Record::decode(&bytes).unwrap().file_path().unwrap()
+        };
+        let plain = |path: &str, by_name| (path.to_owned(), by_name);
+        assert_eq!(path(b"c\0b\0a\0", b"", 0), plain("/a/b/c", false));
+        assert_eq!(path(b"b\0a\0", b"../c\0", 0), plain("/a/b/../c", true));
+        assert_eq!(path(b"b\0a\0", b"/c\0", 0), plain("/c", true));
+        assert_eq!(path(b"", b"c\0", 0), plain("/c", true));
+        assert_eq!(path(b"", b"", 0), plain("/", false));
+        assert_eq!(path(b"b\0", b"", flags::PATH_CUT), plain("/.../b", false));
+        let long = [&[b'x'; MAX_PATH_ARGUMENT - 1][..], b"\0"].concat();
+        assert!(path(b"", &long, 0).0.ends_with("x..."));
     }
 
     #[test]

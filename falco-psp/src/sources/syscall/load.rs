@@ -16,7 +16,7 @@ use super::offsets::{self, Fact, Missing};
 use super::{calls, syscalls};
 use crate::cli::Watch;
 use crate::context::host::HostNamespaces;
-use crate::event::CAPABLE;
+use crate::event::{CAPABLE, ROOT_WRITE};
 use crate::privileges;
 
 /// Where the kernel describes its own types.
@@ -142,7 +142,8 @@ pub const HOOKS: &[Hook] = &[
     Hook {
         program: "calls",
         tracepoint: "sys_exit",
-        fact: "set*id, setgroups, capset and mount calls, with the state after them",
+        fact: "set*id, setgroups, capset and mount calls, with the state after them; writes to the root \
+               file system",
         minimum_kernel: "5.11",
         is_optional: false,
     },
@@ -178,6 +179,8 @@ pub struct KernelSide {
     pub hooks: Vec<Hook>,
     /// Members that this kernel lacks, with what cannot be told without them.
     pub missing: Vec<Missing>,
+    /// The types of events that therefore do not come.
+    pub unseen: Vec<&'static str>,
 }
 
 /// Reads the kernel's BTF from `path`.
@@ -228,7 +231,9 @@ impl KernelSide {
             wake_fill: u64::from(options.ring_bytes / 4),
         }
         .to_bytes();
-        let table = calls::table(&wanted);
+        let has_root_writes = has_calls && !off(Fact::RootWrites);
+        let wanted = |name: &str| wanted(name) && (name != ROOT_WRITE || has_root_writes);
+        let table = calls::table(wanted);
         let incidental = syscalls::incidental();
         let mut ebpf = EbpfLoader::new()
             // Offsets are found above; reading the kernel's types once more would only cost.
@@ -249,7 +254,10 @@ impl KernelSide {
         })?;
         for hook in HOOKS {
             let needed = match hook.program {
-                "calls" => calls::CALLS.iter().any(|call| wanted(call.name)) && has_calls,
+                "calls" => {
+                    let is_wanted = calls::CALLS.iter().any(|call| wanted(call.name));
+                    (is_wanted || wanted(ROOT_WRITE)) && has_calls
+                }
                 "capable" => wanted(CAPABLE) && has_calls,
                 _ => true,
             };
@@ -281,6 +289,7 @@ impl KernelSide {
             ring_fill: take(&mut ebpf, "RING_FILL")?,
             ebpf: Some(ebpf),
             hooks,
+            unseen: unseen(&missing),
             missing,
         })
     }
@@ -321,6 +330,17 @@ impl KernelSide {
     pub fn disarm(&mut self) {
         self.ebpf = None;
     }
+}
+
+/// The types of events that do not come without these members.
+fn unseen(missing: &[Missing]) -> Vec<&'static str> {
+    let lacks = |facts: &[Fact]| missing.iter().any(|missing| facts.contains(&missing.fact));
+    let types = [
+        (CAPABLE, lacks(&[Fact::Calls, Fact::CapabilityUse])),
+        (ROOT_WRITE, lacks(&[Fact::Calls, Fact::RootWrites])),
+    ];
+    let unseen = types.into_iter().filter(|(_, is_unseen)| *is_unseen);
+    unseen.map(|(event_type, _)| event_type).collect()
 }
 
 #[cfg(feature = "debug-log")]

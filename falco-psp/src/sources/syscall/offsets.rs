@@ -27,6 +27,8 @@ pub enum Fact {
     MountArguments,
     /// The capabilities that calls use.
     CapabilityUse,
+    /// Writes to the root file system.
+    RootWrites,
 }
 
 impl Fact {
@@ -43,6 +45,7 @@ impl Fact {
             Self::PrivilegeGain => "gain of privileges at exec",
             Self::MountArguments => "arguments of mount calls",
             Self::CapabilityUse => "capabilities that calls use, but for mounts",
+            Self::RootWrites => "writes to root file systems",
         }
     }
 }
@@ -110,6 +113,13 @@ const TABLE: &[Entry] = table![
     mm_exe_file = "mm_struct" "exe_file" (ProgramOrigin),
     mount_mnt = "mount" "mnt" (ProgramOrigin),
     mount_mnt_ns = "mount" "mnt_ns" (ProgramOrigin),
+    mount_mnt_id = "mount" "mnt_id" (RootWrites),
+    task_fs = "task_struct" "fs" (RootWrites),
+    task_files = "task_struct" "files" (RootWrites),
+    files_fdt = "files_struct" "fdt" (RootWrites),
+    fdtable_fd = "fdtable" "fd" (RootWrites),
+    file_mode = "file" "f_mode" (RootWrites),
+    dentry_parent = "dentry" "d_parent" (RootWrites),
     binprm_filename = "linux_binprm" "filename" (State),
     css_set_dfl_cgrp = "css_set" "dfl_cgrp" (ControlGroup),
     css_cgroup = "cgroup_subsys_state" "cgroup" (ControlGroup),
@@ -134,6 +144,41 @@ const NESTED: &[Entry] = &[
         paths: &[&["f_path", "mnt"]],
         fact: Fact::ProgramOrigin,
     },
+    nested(
+        |offsets| &mut offsets.fs_root_mnt,
+        "fs_struct",
+        &[&["root", "mnt"]],
+    ),
+    nested(
+        |offsets| &mut offsets.fs_root_dentry,
+        "fs_struct",
+        &[&["root", "dentry"]],
+    ),
+    nested(
+        |offsets| &mut offsets.fs_pwd_mnt,
+        "fs_struct",
+        &[&["pwd", "mnt"]],
+    ),
+    nested(
+        |offsets| &mut offsets.fs_pwd_dentry,
+        "fs_struct",
+        &[&["pwd", "dentry"]],
+    ),
+    nested(
+        |offsets| &mut offsets.file_dentry,
+        "file",
+        &[&["f_path", "dentry"]],
+    ),
+    nested(
+        |offsets| &mut offsets.dentry_hash,
+        "dentry",
+        &[&["d_name", "hash_len"]],
+    ),
+    nested(
+        |offsets| &mut offsets.dentry_name,
+        "dentry",
+        &[&["d_name", "name"]],
+    ),
     inum(|offsets| &mut offsets.user_ns_inum, "user_namespace"),
     inum(|offsets| &mut offsets.mnt_ns_inum, "mnt_namespace"),
     inum(|offsets| &mut offsets.net_ns_inum, "net"),
@@ -142,6 +187,19 @@ const NESTED: &[Entry] = &[
     inum(|offsets| &mut offsets.cgroup_ns_inum, "cgroup_namespace"),
     inum(|offsets| &mut offsets.pid_ns_inum, "pid_namespace"),
 ];
+
+const fn nested(
+    set: fn(&mut Offsets) -> &mut u32,
+    structure: &'static str,
+    paths: &'static [&'static [&'static str]],
+) -> Entry {
+    Entry {
+        set,
+        structure,
+        paths,
+        fact: Fact::RootWrites,
+    }
+}
 
 const fn inum(set: fn(&mut Offsets) -> &mut u32, structure: &'static str) -> Entry {
     Entry {
@@ -152,12 +210,20 @@ const fn inum(set: fn(&mut Offsets) -> &mut u32, structure: &'static str) -> Ent
     }
 }
 
-/// The registers that hold a call's number and first arguments, as members of `pt_regs`.
+/// The registers that hold a call's number and first arguments, as members of `pt_regs`, with the
+/// bytes from the member's start.
 #[cfg(target_arch = "x86_64")]
-const REGISTERS: [&str; 4] = ["orig_ax", "di", "si", "dx"];
-/// On arm64 `orig_x0` keeps the first argument, whose register holds the result at exit.
+const REGISTERS: [(&str, u32); 5] = [("orig_ax", 0), ("di", 0), ("si", 0), ("dx", 0), ("r10", 0)];
+/// On arm64 `orig_x0` keeps the first argument, whose register holds the result at exit
+/// (`arch/arm64/include/asm/ptrace.h`).
 #[cfg(target_arch = "aarch64")]
-const REGISTERS: [&str; 4] = ["syscallno", "orig_x0", "", ""];
+const REGISTERS: [(&str, u32); 5] = [
+    ("syscallno", 0),
+    ("orig_x0", 0),
+    ("regs", 8),
+    ("regs", 16),
+    ("regs", 24),
+];
 
 /// Finds all members; those that are missing stay [`ABSENT`] and are named.
 pub fn find(btf: &Btf) -> (Offsets, Vec<Missing>) {
@@ -205,22 +271,17 @@ pub fn find(btf: &Btf) -> (Offsets, Vec<Missing>) {
         _ => tracing::debug!("this kernel has no pids controller"),
     }
 
-    let register = |name: &str| btf.member("pt_regs", &[name]).map(|m| m.offset_bits / 8);
-    offsets.regs_call = register(REGISTERS[0]).unwrap_or(ABSENT);
-    note(
-        offsets.regs_call != ABSENT,
-        "pt_regs.<call number>",
-        Fact::Calls,
-    );
-    let arguments = [
-        &mut offsets.regs_arg0,
-        &mut offsets.regs_arg1,
-        &mut offsets.regs_arg2,
+    let registers = [
+        (&mut offsets.regs_call, Fact::Calls),
+        (&mut offsets.regs_arg0, Fact::MountArguments),
+        (&mut offsets.regs_arg1, Fact::MountArguments),
+        (&mut offsets.regs_arg2, Fact::MountArguments),
+        (&mut offsets.regs_arg3, Fact::RootWrites),
     ];
-    for (offset, name) in arguments.into_iter().zip(&REGISTERS[1..]) {
-        *offset = register(name).unwrap_or(ABSENT);
-        if *offset == ABSENT {
-            note(false, &format!("pt_regs.{name}"), Fact::MountArguments);
+    for ((offset, fact), (name, further)) in registers.into_iter().zip(REGISTERS) {
+        match btf.member("pt_regs", &[name]) {
+            Some(member) => *offset = member.offset_bits / 8 + further,
+            None => note(false, &format!("pt_regs.{name}"), fact),
         }
     }
     (offsets, missing)

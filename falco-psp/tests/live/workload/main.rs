@@ -8,7 +8,7 @@ use std::{
     io::{self, Read as _, Write as _},
     iter,
     net::{TcpListener, TcpStream, UdpSocket},
-    os::unix::{fs::chown, process::CommandExt as _},
+    os::unix::{fs::chown, net::UnixListener, process::CommandExt as _},
     process::{Command, ExitCode},
     ptr, thread,
     time::Duration,
@@ -80,6 +80,11 @@ fn run(words: &[&str]) -> Result {
         ["listen", "udp", port] => {
             let _socket = UdpSocket::bind(("0.0.0.0", port.parse()?))?;
             run(&["sleep"])
+        }
+        // Makes a socket with a name in the file system.
+        ["socket", path] => {
+            let _socket = UnixListener::bind(path)?;
+            Ok(())
         }
         ["setuid", uid] => become_user(uid.parse()?),
         // Gives up root, but not for good.

@@ -52,6 +52,16 @@ pub fn check(
         let error = Diagnostic::error(&place, None, "no manifest in it: nothing was judged");
         manifests.errors.push(error);
     }
+    check_manifests(policies, own, manifests, format)
+}
+
+/// Judges the pods of manifests that were read before.
+pub fn check_manifests(
+    policies: &Policies,
+    own: &OwnRules,
+    mut manifests: Manifests,
+    format: Format,
+) -> Checked {
     let style = Style::new(format);
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));

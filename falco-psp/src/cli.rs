@@ -101,6 +101,32 @@ pub enum Command {
         #[arg(value_name = "FILE", required_unless_present_any = ["replay", "audit_log"])]
         files: Vec<PathBuf>,
     },
+    /// Proposes changes of manifests, or of the policy, with which nothing breaks: as a diff
+    ///
+    /// Exit code: 0 nothing would break with the changes, 2 something would still, 1 an error.
+    Mend {
+        /// The candidate policy
+        #[arg(long, value_name = "FILE")]
+        psp: PathBuf,
+        /// Change the policy, not the manifests
+        #[arg(long)]
+        policy: bool,
+        /// Change the files themselves, too
+        #[arg(long)]
+        write: bool,
+        /// What `falco-psp record` has recorded of the workloads: without it nobody knows what they need
+        #[arg(long, value_name = "FILE")]
+        replay: Option<PathBuf>,
+        /// Leave this namespace out, such as kube-system; may be given several times
+        #[arg(long, visible_alias = "exclude-namespace", value_name = "NAME")]
+        exempt_namespace: Vec<String>,
+        /// The namespace of manifests that name none
+        #[arg(long, value_name = "NAME", default_value = "default")]
+        namespace: String,
+        /// Manifests: files or folders
+        #[arg(value_name = "FILE", required_unless_present_all = ["replay", "policy"])]
+        files: Vec<PathBuf>,
+    },
     /// Makes one report of several, as of all nodes of a cluster
     Report {
         /// What to do with reports.

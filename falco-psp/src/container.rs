@@ -57,6 +57,9 @@ pub struct Container {
     pub posture: Posture,
 }
 
+/// Namespace, kind and name of a workload; the namespace is empty outside Kubernetes.
+pub type WorkloadId = (String, String, String);
+
 /// The software that runs a container, in Falco's words (`container.type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -145,6 +148,25 @@ impl Container {
             volumes.any(|volume| volume.volume_type == "csi" && volume.driver.is_none());
         let of_volumes = no_driver.then_some((Control::AllowedCsiDrivers, Why::NoVolumeData));
         self.posture.unknown().chain(of_volumes)
+    }
+
+    /// The workload that it belongs to: what made its pod, else the pod, else the container itself.
+    pub fn workload(&self) -> WorkloadId {
+        let pod = self.pod.as_ref();
+        let namespace = pod
+            .and_then(|pod| pod.namespace.clone())
+            .unwrap_or_default();
+        let owner = pod.and_then(|pod| pod.owner.as_ref());
+        let name_of_pod = pod.and_then(|pod| pod.name.as_ref());
+        match (owner, name_of_pod) {
+            (Some(owner), _) => (namespace, owner.kind.clone(), owner.name.clone()),
+            (None, Some(name)) => (namespace, "Pod".to_owned(), name.clone()),
+            (None, None) => {
+                let short = self.short_id().to_owned();
+                let name = self.name.clone().unwrap_or(short);
+                (namespace, "Container".to_owned(), name)
+            }
+        }
     }
 
     /// The id as Falco shows it: its first 12 characters.

@@ -1,6 +1,6 @@
 //! What pods declare, judged: by audit events and manifests alike.
 
-use crate::event::Event;
+use crate::event::{AuditEvent, Event};
 use crate::listen::alerts::AlertCounts;
 use crate::outputs::alert::Alert;
 use crate::policies::Policies;
@@ -95,6 +95,9 @@ impl Judge {
             }
         });
         self.report.note(subject, verdict, findings);
+        if let Event::Audit(AuditEvent { pod: Some(pod), .. }) = event {
+            self.report.note_pod(subject.id, pod);
+        }
         verdict
     }
 }

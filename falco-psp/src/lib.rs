@@ -23,6 +23,8 @@ pub mod fields;
 mod http;
 pub mod listen;
 pub mod memory;
+pub mod mend;
+pub mod needs;
 pub mod observed;
 pub mod outputs;
 pub mod own_rules;

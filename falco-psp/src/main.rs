@@ -16,7 +16,7 @@ use falco_psp::policies::{self, Limits, Policies, PolicyError};
 use falco_psp::recording::Recording;
 use falco_psp::recording::redact::Redactor;
 use falco_psp::report::answer::{Format as ReportFormat, Request, Requests, merge};
-use falco_psp::{check, compare, doctor, explain, memory, privileges, validate, watch};
+use falco_psp::{check, compare, doctor, explain, memory, mend, privileges, validate, watch};
 use tracing::level_filters::LevelFilter;
 
 /// Violations were found.
@@ -139,6 +139,39 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(match compared.breaks_any() {
                 true => VIOLATIONS,
                 false => 0,
+            }))
+        }
+        Some(Command::Mend {
+            psp,
+            policy,
+            write,
+            replay,
+            exempt_namespace,
+            namespace,
+            files,
+        }) => {
+            let limits = Limits {
+                exempt_namespaces: exempt_namespace,
+                ..Limits::default()
+            };
+            let of = match policy {
+                true => mend::Of::Policy,
+                false => mend::Of::Manifests,
+            };
+            let by = mend::By {
+                replay,
+                files,
+                namespace,
+            };
+            let mended = mend::mend(&psp, &limits, of, &by)?;
+            print(&mended.diff)?;
+            if write {
+                mended.write()?;
+            }
+            eprint!("{}", mended.said());
+            Ok(ExitCode::from(match mended.left.is_empty() {
+                true => 0,
+                false => VIOLATIONS,
             }))
         }
         Some(Command::Report {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::container::Container;
 use crate::event::{Activity, Event, SyscallEvent};
 use crate::listen::alerts::AlertCounts;
+use crate::needs::Kept;
 use crate::outputs::alert::Alert;
 use crate::policies::Policies;
 use crate::report::departed::Departed;
@@ -26,6 +27,8 @@ pub struct Judge {
     pub departed: Departed,
     /// The alerts that were told.
     pub alerts: AlertCounts,
+    /// What was seen, whatever the rules say of it.
+    pub needs: Kept,
 }
 
 impl Judge {
@@ -39,6 +42,7 @@ impl Judge {
             tally: Tally::default(),
             departed: Departed::default(),
             alerts: AlertCounts::default(),
+            needs: Kept::default(),
         }
     }
 
@@ -52,6 +56,7 @@ impl Judge {
         self.policies = policies;
         self.tally = Tally::default();
         self.departed = Departed::default();
+        self.needs = Kept::default();
     }
 
     /// Judges an event, and gives the alerts that are to be told. `posture` is the hash under
@@ -62,6 +67,7 @@ impl Judge {
         // A container as a whole is judged whichever program shows it.
         let program = event.process.executable.clone();
         let program = program.filter(|_| event.activity != Activity::Container);
+        self.needs.note(&event);
         let container = self.tally.subject(&event.container.id);
         let event = Event::from(event);
         for (index, rule) in self.rules.matching(&event) {
@@ -88,6 +94,7 @@ impl Judge {
     /// Takes leave of containers: of the last ones the result is told by name, of the others in
     /// sum.
     pub fn forget(&mut self, gone: Vec<Arc<Container>>) {
+        self.needs.forget(&gone);
         let past = self.departed.add(gone, &self.tally);
         self.tally.fold(&past);
     }

@@ -96,6 +96,8 @@ pub struct PolicyRules {
     pub source: SourceFile,
     /// Its rules, by their index in the rule set.
     pub rules: Range<usize>,
+    /// The policy itself.
+    pub policy: psp::Policy,
     /// What is true of the containers in its scope, if that is limited.
     scope: Option<Condition>,
 }
@@ -139,16 +141,33 @@ impl Policies {
     /// # Errors
     /// One of them is none, or cannot be converted.
     pub fn load(paths: &[PathBuf], limits: &Limits) -> Result<Self, PolicyError> {
+        let mut texts = Vec::new();
+        let mut errors = Vec::new();
+        for path in paths {
+            match psp::read_file(path) {
+                Ok((_, text)) => texts.push((path.clone(), text)),
+                Err(found) => errors.extend(found),
+            }
+        }
+        if errors.is_empty() {
+            return Self::of_texts(&texts, limits);
+        }
+        Err(PolicyError::Policy(errors))
+    }
+
+    /// Turns policies into rules that are the texts of files.
+    ///
+    /// # Errors
+    /// One of them is none, or cannot be converted.
+    pub fn of_texts(texts: &[(PathBuf, String)], limits: &Limits) -> Result<Self, PolicyError> {
         let mut loaded = Vec::new();
         let mut warnings = Vec::new();
         let mut errors = Vec::new();
-        for path in paths {
-            let read = psp::read_file(path).and_then(|(file, text)| {
-                let source = SourceFile::new(&file, &text);
-                psp::parse(&file, &text).map(|(policy, found)| (source, policy, found))
-            });
-            match read {
-                Ok((source, policy, found)) => {
+        for (path, text) in texts {
+            let file: Arc<str> = path.to_string_lossy().into();
+            let source = SourceFile::new(&file, text);
+            match psp::parse(&file, text) {
+                Ok((policy, found)) => {
                     warnings.extend(found);
                     loaded.push((path, source, policy));
                 }
@@ -176,7 +195,8 @@ impl Policies {
             let (rules, scope) = policies.rules_of(path, &policy)?;
             all.extend(rules);
             policies.each.push(PolicyRules {
-                name: policy.name,
+                name: policy.name.clone(),
+                policy,
                 source,
                 rules: first..all.len(),
                 scope,

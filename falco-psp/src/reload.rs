@@ -263,7 +263,7 @@ fn load(
         let kernel = host.map(|host| {
             let types = own.after(&policies.rules).event_types();
             KernelSide::start(host, Options::of(options), |name| {
-                records || types.contains(name)
+                records || !options.report.is_empty() || types.contains(name)
             })
         });
         let kernel = kernel.transpose().map_err(|error| error.to_string())?;

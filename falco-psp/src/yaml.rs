@@ -4,6 +4,7 @@
 //! one another; where they ever disagreed about the shape of a file, a value would get the
 //! position of what it is in, but never another value.
 
+pub mod edit;
 mod places;
 mod scalar;
 mod values;

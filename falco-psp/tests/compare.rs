@@ -36,9 +36,9 @@ fn a_recording_by_two_policies() {
         "unknown     breaks      default/Pod/web\n",
         "not all was seen: audit events that make no sense: 1\n",
         "not all was seen for permissive: cells that are unknown: 1\n",
-        "not all was seen for restricted: cells that are unknown: 5\n",
+        "not all was seen for restricted: cells that are unknown: 6\n",
         "\nfrom permissive to restricted\n",
-        "  breaks  default/Pod/web\n          volumes, runAsUser, capabilities\n",
+        "  breaks  default/Pod/web\n          volumes, runAsUser\n",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }

@@ -11,7 +11,7 @@ use crate::pod::{canonical_seccomp, selinux_label};
 use crate::psp::{AllowedNames, Policy, ProcMountType, SeLinux};
 
 /// Sysctls that every pod may set (pkg/kubelet/sysctl/safe_sysctls.go).
-const SAFE_SYSCTLS: [&str; 4] = [
+pub(crate) const SAFE_SYSCTLS: [&str; 4] = [
     "kernel.shm_rmid_forced",
     "net.ipv4.ip_local_port_range",
     "net.ipv4.tcp_syncookies",

@@ -4,6 +4,7 @@
 
 mod context;
 mod declared;
+pub(crate) use declared::SAFE_SYSCTLS;
 mod falco;
 mod templates;
 mod text;

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::control::Control;
+use crate::needs::Uses;
+use crate::pod::PodFacts;
 use crate::policies::Policies;
 use crate::rules::escape;
 
@@ -74,6 +76,8 @@ pub struct Named<'a> {
     pub pods: u64,
     /// Where those of that verdict are declared, if that is a file: `web.yaml:12`.
     pub places: &'a [String],
+    /// What its pods ask for.
+    pub uses: &'a Uses,
     findings: &'a BTreeMap<(usize, Control), Vec<String>>,
 }
 
@@ -99,6 +103,7 @@ struct Workload {
     dry_runs: u64,
     /// Where pods of the worst verdict are declared.
     places: Vec<String>,
+    uses: Uses,
     /// What was found of the worst verdict, with the messages.
     findings: BTreeMap<(usize, Control), Vec<String>>,
 }
@@ -118,6 +123,7 @@ impl Report {
                 pods: 0,
                 dry_runs: 0,
                 places: Vec::new(),
+                uses: Uses::default(),
                 findings: BTreeMap::new(),
             };
             self.workloads.insert(subject.id.to_owned(), workload);
@@ -149,6 +155,13 @@ impl Report {
                 .entry((finding.policy, finding.control))
                 .or_default();
             messages.extend(finding.message);
+        }
+    }
+
+    /// Takes note of what a pod of a workload asks for that was noted before.
+    pub fn note_pod(&mut self, id: &str, pod: &PodFacts) {
+        if let Some(workload) = self.workloads.get_mut(id) {
+            workload.uses.note_pod(pod);
         }
     }
 
@@ -211,6 +224,7 @@ impl Report {
             verdict: workload.verdict,
             pods: workload.pods,
             places: &workload.places,
+            uses: &workload.uses,
             findings: &workload.findings,
         })
     }

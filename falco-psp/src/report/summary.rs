@@ -13,6 +13,7 @@ use super::unknown::{IMAGE, LABELS, NAMESPACE};
 use crate::agent::Fates;
 use crate::container::Container;
 use crate::context::metadata::MetadataCounts;
+use crate::needs::Kept;
 use crate::policies::Policies;
 use crate::rules::{RuleSet, Source, escape};
 use crate::sources::syscall::ledger::Counts;
@@ -37,6 +38,8 @@ pub struct Summary<'a> {
     pub fates: Fates,
     /// What came of looking up what surrounds containers.
     pub metadata: MetadataCounts,
+    /// What was seen, whatever the rules say of it.
+    pub needs: &'a Kept,
     /// The types of events that this kernel does not give.
     pub unseen: &'a [&'static str],
 }

@@ -12,6 +12,7 @@ use crate::diagnostic::Diagnostic;
 use crate::event::AuditEvent;
 use crate::sources::k8s_audit::decode::decode;
 use crate::sources::k8s_audit::triage::Reason;
+use crate::yaml::edit::Step;
 use crate::yaml::{self, Node, Value as Yaml};
 
 /// A pod that a manifest declares, by itself or as the template of a workload.
@@ -23,6 +24,12 @@ pub struct Declared {
     pub namespace: String,
     /// The file, and the line on which the object begins.
     pub place: String,
+    /// The file.
+    pub file: Arc<str>,
+    /// The number of the document in it, from 0.
+    pub document: usize,
+    /// Where the pod stands in the document.
+    pub steps: Vec<Step>,
     /// The pod.
     pub pod: Value,
 }
@@ -99,8 +106,14 @@ impl Manifests {
     pub fn add_text(&mut self, file: &Arc<str>, text: &str, namespace: &str) {
         match yaml::parse(file, text) {
             Ok(documents) => {
-                for document in documents.iter().filter(|document| !document.is_null()) {
-                    self.add_node(file, document, namespace, 0);
+                let documents = documents.iter().enumerate();
+                for (number, document) in documents.filter(|(_, document)| !document.is_null()) {
+                    let at = At {
+                        file,
+                        document: number,
+                        steps: Vec::new(),
+                    };
+                    self.add_node(&at, document, namespace, 0);
                 }
             }
             Err(error) => self.errors.push(error),
@@ -108,31 +121,32 @@ impl Manifests {
     }
 
     /// Adds an object, or the objects of a list.
-    fn add_node(&mut self, file: &Arc<str>, node: &Node, namespace: &str, depth: usize) {
+    fn add_node(&mut self, at: &At<'_>, node: &Node, namespace: &str, depth: usize) {
         let kind = node.get("kind").and_then(Node::as_text).unwrap_or_default();
         if let Some(items) = node.get("items").and_then(Node::as_sequence)
             && kind.ends_with("List")
             && depth < MAX_DEPTH
         {
-            for item in items {
+            for (index, item) in items.iter().enumerate() {
+                let at = &at.below(&["items".into(), index.into()]);
                 // `PodList` and its like do not repeat the kind.
                 if item.get("kind").is_none() && kind != "List" {
                     let kind = kind.trim_end_matches("List");
-                    self.add_object(file, item, kind, namespace);
+                    self.add_object(at, item, kind, namespace);
                 } else {
-                    self.add_node(file, item, namespace, depth + 1);
+                    self.add_node(at, item, namespace, depth + 1);
                 }
             }
             return;
         }
-        self.add_object(file, node, &kind, namespace);
+        self.add_object(at, node, &kind, namespace);
     }
 
-    fn add_object(&mut self, file: &Arc<str>, node: &Node, kind: &str, namespace: &str) {
+    fn add_object(&mut self, at: &At<'_>, node: &Node, kind: &str, namespace: &str) {
         let object = to_json(node);
         let template = TEMPLATES.iter().find(|(known, _)| *known == kind);
-        let pod = template.and_then(|(_, place)| object.pointer(place));
-        let Some(pod) = pod.filter(|pod| pod.is_object()) else {
+        let pod = template.and_then(|(_, place)| Some((place, object.pointer(place)?)));
+        let Some((place, pod)) = pod.filter(|(_, pod)| pod.is_object()) else {
             let kind = if kind.is_empty() {
                 "without a kind"
             } else {
@@ -159,10 +173,36 @@ impl Manifests {
         self.declared.push(Declared {
             workload: format!("{namespace}/{kind}/{name}"),
             namespace: namespace.to_owned(),
-            place: format!("{file}:{}", node.position.line),
+            place: format!("{}:{}", at.file, node.position.line),
+            file: Arc::clone(at.file),
+            document: at.document,
+            steps: at.below(&steps_of(place)).steps,
             pod,
         });
     }
+}
+
+/// Where an object stands.
+struct At<'f> {
+    file: &'f Arc<str>,
+    document: usize,
+    steps: Vec<Step>,
+}
+
+impl At<'_> {
+    fn below(&self, steps: &[Step]) -> Self {
+        Self {
+            file: self.file,
+            document: self.document,
+            steps: [&self.steps, steps].concat(),
+        }
+    }
+}
+
+/// A JSON pointer as steps.
+fn steps_of(pointer: &str) -> Vec<Step> {
+    let keys = pointer.split('/').filter(|key| !key.is_empty());
+    keys.map(Step::from).collect()
 }
 
 impl Declared {

@@ -77,11 +77,14 @@ impl Live {
         agent.judge_by(Arc::clone(&rules), Arc::clone(policies));
         // First the hooks, then the scan: a container that starts between the two is seen by both.
         let for_kernel = options.clone();
-        let records = recorder.is_some();
+        // What nobody uses is told by whatever is used, the rules' or not.
+        let takes_all = recorder.is_some() || !options.report.is_empty();
         // It takes its time; whoever asks meanwhile gets an answer.
         let starting = tokio::task::spawn_blocking(move || {
             let options = Options::of(&for_kernel);
-            KernelSide::start(&host, options, |name| records || event_types.contains(name))
+            KernelSide::start(&host, options, |name| {
+                takes_all || event_types.contains(name)
+            })
         });
         let gone = |error| system("start a thread")(io::Error::other(error));
         let mut kernel = starting.await.map_err(gone)??;
@@ -263,6 +266,7 @@ impl Live {
             ledger: self.ledger(),
             fates: self.agent.fates,
             metadata: self.agent.metadata_counts(),
+            needs: &self.agent.judge.needs,
             unseen: &self.kernel.unseen,
         }
     }

@@ -276,6 +276,7 @@ impl Replay {
             ledger: end.ledger(),
             fates: end.fates,
             metadata: end.metadata,
+            needs: &self.judge.needs,
             unseen: &self.unseen,
         }
     }

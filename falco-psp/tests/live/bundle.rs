@@ -240,6 +240,14 @@ impl Bundle {
         self.folder.path().join(pod)
     }
 
+    /// Mounts an empty volume at a path, as the kubelet does.
+    pub(crate) fn empty_dir(self, name: &str, path: &str) -> Result<Self> {
+        let folder = self.kubelet_folder(&format!("kubernetes.io~empty-dir/{name}"));
+        fs::create_dir_all(&folder).context("cannot make a volume")?;
+        let source = folder.display().to_string();
+        Ok(self.host_path(&source, path, false))
+    }
+
     /// Mounts a volume at `/mnt` as the kubelet does: from a folder of its plugin in the pod's own,
     /// in a kubelet's folder of the bundle's.
     pub(crate) fn kubelet_volume(self, plugin: &str, files: &[(&str, &str)]) -> Result<Self> {

@@ -23,6 +23,7 @@ mod privileges;
 mod prometheus;
 mod recording;
 mod runtime;
+mod scene;
 mod storm;
 mod throughput;
 mod workload;

@@ -61,7 +61,7 @@ const FIXTURES: &[Fixture] = &[
             let bundle = Bundle::benign()?.user(0, 0, &[1000]);
             bundle.privileged()
         },
-        controls: &["capabilities", "privileged", "runAsUser"],
+        controls: &["privileged", "runAsUser"],
     },
     Fixture {
         name: "hostPath /etc",

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use super::{
     Answer, Cell, DeclaredCell, Evidence, ObservedCell, Seen, State, VERSION, Verdict, Workload,
+    allowances::allowances, id_of,
 };
-use crate::container::Container;
+use crate::container::{Container, WorkloadId};
 use crate::control::Control;
+use crate::mend::{self, Proposal};
+use crate::needs::Needs;
 use crate::policies::Policies;
 use crate::report::declared::{self, Report};
 use crate::report::summary::Summary;
@@ -39,11 +42,9 @@ struct Row {
     evidence: Vec<(usize, Control, bool, Evidence)>,
     /// The types of events that did not come.
     unseen: Vec<&'static str>,
+    needs: Needs,
     unknown: BTreeMap<Control, BTreeSet<String>>,
 }
-
-/// `(namespace, kind, name)`
-type Id = (String, String, String);
 
 /// The answer of what was observed and what was declared. `holes` is what else is known to be missing.
 pub fn answer(
@@ -52,15 +53,17 @@ pub fn answer(
     declared: Option<&Declared<'_>>,
     holes: &str,
 ) -> Answer {
-    let mut rows: BTreeMap<Id, Row> = BTreeMap::new();
+    let mut rows: BTreeMap<WorkloadId, Row> = BTreeMap::new();
     let mut seen = Seen::default();
     let mut weaknesses: Vec<String> = holes.lines().map(str::to_owned).collect();
     let mut notes = Vec::new();
     // Those that break and are in no row.
     let mut unnamed = 0;
+    // Those that are gone, break nothing, and are in no row.
+    let mut gone = BTreeMap::new();
     match observed {
         Some(summary) => {
-            unnamed += take_observed(summary, &mut rows, &mut seen, &mut notes);
+            unnamed += take_observed(summary, &mut rows, &mut gone, &mut seen, &mut notes);
             weaknesses.extend(unplaced(summary));
             weaknesses.extend(observed_weaknesses(summary, &seen));
         }
@@ -75,6 +78,15 @@ pub fn answer(
         None => notes.push("what pods declare was not read".to_owned()),
     }
     let controls = restricted(policies);
+    let mut needs: BTreeMap<String, &Needs> = BTreeMap::new();
+    let of_rows = rows.iter().map(|(id, row)| (id, &row.needs));
+    for ((namespace, kind, name), of_workload) in gone.iter().chain(of_rows) {
+        needs.insert(id_of(namespace, kind, name), of_workload);
+    }
+    let unseen = observed.map(|summary| summary.unseen);
+    let uncertain = rows.values().flat_map(|row| row.unknown.keys());
+    let uncertain: BTreeSet<Control> = uncertain.copied().collect();
+    let allowances = allowances(policies, &needs, unseen, &uncertain, declared.is_some());
     let workloads = rows.into_iter();
     let workloads: Vec<Workload> = workloads
         .map(|(id, row)| row.finish(id, &controls, policies))
@@ -97,6 +109,7 @@ pub fn answer(
         weaknesses,
         notes,
         controls,
+        allowances,
         workloads,
     }
     .conclude(unnamed)
@@ -113,7 +126,8 @@ fn restricted(policies: &Policies) -> Vec<Control> {
 /// Takes what was observed; how many break of those that are in no row.
 fn take_observed(
     summary: &Summary<'_>,
-    rows: &mut BTreeMap<Id, Row>,
+    rows: &mut BTreeMap<WorkloadId, Row>,
+    gone: &mut BTreeMap<WorkloadId, Needs>,
     seen: &mut Seen,
     notes: &mut Vec<String>,
 ) -> u64 {
@@ -132,7 +146,7 @@ fn take_observed(
             out_of_scope += u64::from(!may_be_in_scope(policies, container));
             continue;
         }
-        let row = rows.entry(id(container)).or_default();
+        let row = rows.entry(container.workload()).or_default();
         row.containers += 1;
         row.unseen = summary.unseen.to_vec();
         row.in_scope.extend(in_scope);
@@ -146,7 +160,7 @@ fn take_observed(
             continue;
         };
         let id = match by_id.get(id_of) {
-            Some(container) => id(container),
+            Some(container) => container.workload(),
             None => (String::new(), "Container".to_owned(), id_of.to_owned()),
         };
         let row = rows.entry(id).or_default();
@@ -154,6 +168,19 @@ fn take_observed(
         row.unseen = summary.unseen.to_vec();
         row.in_scope.insert(policy);
         row.take_found(policies, (policy, rule), found);
+    }
+    let in_scope = by_id.values().copied();
+    let in_scope = in_scope.filter(|container| !scope(policies, container).is_empty());
+    for (id, needs) in summary.needs.by_workload(in_scope) {
+        match rows.get_mut(&id) {
+            Some(row) => row.needs.absorb(&needs),
+            None => _ = gone.insert(id, needs),
+        }
+    }
+    let others = summary.needs.others();
+    if !others.is_empty() {
+        let name = "(others that are gone)".to_owned();
+        gone.insert((String::new(), String::new(), name), others.clone());
     }
     if out_of_scope > 0 {
         notes.push(format!(
@@ -209,25 +236,6 @@ fn unplaced(summary: &Summary<'_>) -> Option<String> {
             "containers of which the namespace, image or labels are unknown, so that they may be in \
              a policy's scope: {count}"
         )),
-    }
-}
-
-/// The workload of a container.
-fn id(container: &Container) -> Id {
-    let pod = container.pod.as_ref();
-    let namespace = pod
-        .and_then(|pod| pod.namespace.clone())
-        .unwrap_or_default();
-    let owner = pod.and_then(|pod| pod.owner.as_ref());
-    let name_of_pod = pod.and_then(|pod| pod.name.as_ref());
-    match (owner, name_of_pod) {
-        (Some(owner), _) => (namespace, owner.kind.clone(), owner.name.clone()),
-        (None, Some(name)) => (namespace, "Pod".to_owned(), name.clone()),
-        (None, None) => {
-            let short = container.short_id().to_owned();
-            let name = container.name.clone().unwrap_or(short);
-            (namespace, "Container".to_owned(), name)
-        }
     }
 }
 
@@ -320,7 +328,7 @@ fn declared_weaknesses(counts: &Counts) -> impl Iterator<Item = String> {
 /// Takes what was declared; how many break of those that are in no row.
 fn take_declared(
     declared: &Declared<'_>,
-    rows: &mut BTreeMap<Id, Row>,
+    rows: &mut BTreeMap<WorkloadId, Row>,
     notes: &mut Vec<String>,
 ) -> u64 {
     let mut out_of_scope = 0;
@@ -339,6 +347,10 @@ fn take_declared(
         let row = rows.entry((part(), part(), part())).or_default();
         row.declared_pods += named.pods;
         row.places.extend_from_slice(named.places);
+        row.needs
+            .declared
+            .get_or_insert_default()
+            .absorb(named.uses);
         let cells = row.declared.get_or_insert_default();
         for (_, control, messages) in named.findings() {
             let (of_control, texts) = cells.entry(control).or_insert((state, Vec::new()));
@@ -389,7 +401,7 @@ impl Row {
 
     fn finish(
         mut self,
-        (namespace, kind, name): Id,
+        (namespace, kind, name): WorkloadId,
         controls: &[Control],
         policies: &Policies,
     ) -> Workload {
@@ -400,10 +412,13 @@ impl Row {
         let violated: BTreeSet<usize> = breaking.map(|(policy, _, _, _)| *policy).collect();
         // With one of several policies it may still be admitted.
         let is_broken = self.in_scope.is_subset(&violated);
-        let cells: Vec<Cell> = controls
+        let mut cells: Vec<Cell> = controls
             .iter()
             .map(|control| self.cell(*control, is_broken, policies))
             .collect();
+        for cell in cells.iter_mut().filter(|cell| cell.state.is_broken()) {
+            cell.proposals = self.proposals(cell.control, policies);
+        }
         Workload {
             namespace,
             kind,
@@ -412,8 +427,19 @@ impl Row {
             declared_pods: self.declared_pods,
             containers: self.containers,
             places: self.places,
+            needs: self.needs,
             cells,
         }
+    }
+
+    /// What would mend a broken cell: of each policy that restricts it.
+    fn proposals(&self, control: Control, policies: &Policies) -> Vec<Proposal> {
+        let knows_uses = self.unseen.is_empty();
+        let each = policies.each.iter().map(|policy| &policy.policy);
+        let restricting = each.filter(|policy| policy.restricts(control));
+        restricting
+            .flat_map(|policy| mend::proposals(policy, control, &self.needs, knows_uses))
+            .collect()
     }
 
     fn cell(&mut self, control: Control, is_broken: bool, policies: &Policies) -> Cell {

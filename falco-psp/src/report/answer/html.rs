@@ -19,6 +19,8 @@ struct Page<'a> {
     basis: String,
     /// The workloads' names.
     ids: Vec<String>,
+    /// What the policies allow and nobody uses.
+    unused: Vec<(String, Vec<String>)>,
 }
 
 /// See [`Answer::html`].
@@ -36,6 +38,7 @@ pub(super) fn html(answer: &Answer) -> Result<String, Error> {
         json: json.replace('<', "\\u003c"),
         headline: answer.headline(),
         basis: answer.basis(),
+        unused: answer.unused(),
         ids: answer.workloads.iter().map(Workload::id).collect(),
     }))
 }

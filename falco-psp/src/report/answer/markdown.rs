@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Answer, Cell, State};
+use crate::mend::Target;
 use crate::rules::escape;
 
 /// See [`Answer::markdown`].
@@ -75,8 +76,25 @@ fn write(answer: &Answer, text: &mut String) -> std::fmt::Result {
                     writeln!(text, "    - {}", code(example))?;
                 }
             }
+            for proposal in &cell.proposals {
+                let what = match &proposal.of {
+                    Target::Spec => "a change of the pod's spec".to_owned(),
+                    Target::Policy(name) => format!("a change of policy {}", plain(name)),
+                };
+                let because = match proposal.because.as_str() {
+                    "" => String::new(),
+                    because => format!(" ({})", plain(because)),
+                };
+                writeln!(text, "  - {what}: {}{because}", code(&proposal.change))?;
+            }
         }
         writeln!(text, "\n</details>")?;
+    }
+    for (what, clauses) in answer.unused() {
+        writeln!(text, "\n{}:\n", plain(&what))?;
+        for clause in clauses {
+            writeln!(text, "- {}", code(&clause))?;
+        }
     }
     Ok(())
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::{Answer, Cell, DeclaredCell, Evidence, ObservedCell, Seen, VERSION, Verdict, Workload};
+use super::{
+    Allowance, Answer, Cell, DeclaredCell, Evidence, ObservedCell, Seen, VERSION, Verdict, Workload,
+};
 use crate::control::Control;
 
 /// Why reports cannot be made one.
@@ -68,17 +70,7 @@ pub fn merge(paths: &[PathBuf]) -> Result<Answer, MergeError> {
         let named = answer.workloads.iter().filter(|w| w.state.is_broken());
         let of_node = answer.breaking.saturating_sub(named.count() as u64);
         unnamed = u64::saturating_add(unnamed, of_node);
-        for workload in std::mem::take(&mut answer.workloads) {
-            let id = (
-                workload.namespace.clone(),
-                workload.kind.clone(),
-                workload.name.clone(),
-            );
-            match rows.get_mut(&id) {
-                Some(known) => known.add(workload),
-                None => _ = rows.insert(id, workload),
-            }
-        }
+        add_rows(&mut rows, std::mem::take(&mut answer.workloads));
         for text in answer.weaknesses.iter_mut().chain(&mut answer.notes) {
             *text = format!("{}: {text}", path.display());
         }
@@ -96,6 +88,7 @@ pub fn merge(paths: &[PathBuf]) -> Result<Answer, MergeError> {
             }
             Some(first) => {
                 first.seen.add(&answer.seen);
+                first.add_allowances(answer.allowances);
                 first.weaknesses.extend(answer.weaknesses);
                 first.notes.extend(answer.notes);
             }
@@ -109,6 +102,63 @@ pub fn merge(paths: &[PathBuf]) -> Result<Answer, MergeError> {
     .conclude(unnamed))
 }
 
+impl Answer {
+    /// One answer of several about the same policies, by different sources.
+    pub fn join(answers: Vec<Self>) -> Self {
+        let mut rows: BTreeMap<(String, String, String), Workload> = BTreeMap::new();
+        let mut joined: Option<Self> = None;
+        for mut answer in answers {
+            add_rows(&mut rows, std::mem::take(&mut answer.workloads));
+            match &mut joined {
+                None => joined = Some(answer),
+                Some(first) => {
+                    first.seen.add(&answer.seen);
+                    first.add_allowances(answer.allowances);
+                    add_new(&mut first.weaknesses, answer.weaknesses);
+                    add_new(&mut first.notes, answer.notes);
+                }
+            }
+        }
+        Self {
+            workloads: rows.into_values().collect(),
+            ..joined.unwrap_or_else(nothing)
+        }
+        .conclude(0)
+    }
+}
+
+impl Answer {
+    fn add_allowances(&mut self, others: Vec<Allowance>) {
+        for other in others {
+            let is_same = |known: &&mut Allowance| {
+                (&known.policy, known.control, &known.clause)
+                    == (&other.policy, other.control, &other.clause)
+            };
+            match self.allowances.iter_mut().find(is_same) {
+                Some(known) => known.add(other),
+                None => self.allowances.push(other),
+            }
+        }
+    }
+}
+
+fn add_rows(
+    rows: &mut BTreeMap<(String, String, String), Workload>,
+    workloads: impl IntoIterator<Item = Workload>,
+) {
+    for workload in workloads {
+        let id = (
+            workload.namespace.clone(),
+            workload.kind.clone(),
+            workload.name.clone(),
+        );
+        match rows.get_mut(&id) {
+            Some(known) => known.add(workload),
+            None => _ = rows.insert(id, workload),
+        }
+    }
+}
+
 /// The answer of no reports at all.
 fn nothing() -> Answer {
     Answer {
@@ -120,6 +170,7 @@ fn nothing() -> Answer {
         weaknesses: vec!["no report was given".to_owned()],
         notes: Vec::new(),
         controls: Vec::new(),
+        allowances: Vec::new(),
         workloads: Vec::new(),
     }
 }
@@ -165,6 +216,7 @@ impl Workload {
         self.containers = self.containers.saturating_add(other.containers);
         self.declared_pods = self.declared_pods.saturating_add(other.declared_pods);
         add_new(&mut self.places, other.places);
+        self.needs.absorb(&other.needs);
         let cells = std::mem::take(&mut self.cells);
         let mut cells: BTreeMap<Control, Cell> =
             cells.into_iter().map(|cell| (cell.control, cell)).collect();
@@ -190,7 +242,16 @@ impl Cell {
             (Some(one), Some(other)) => Some(one.and(other)),
             (one, other) => one.or(other),
         };
-        Self::of(self.control, declared, observed)
+        let mut proposals = self.proposals;
+        for proposal in other.proposals {
+            if !proposals.contains(&proposal) {
+                proposals.push(proposal);
+            }
+        }
+        Self {
+            proposals,
+            ..Self::of(self.control, declared, observed)
+        }
     }
 }
 

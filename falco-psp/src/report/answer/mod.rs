@@ -3,6 +3,7 @@
 //! One cell for each workload and control, made of what was declared and what was observed, with the
 //! evidence; above all a verdict, and beside it all that weakens it.
 
+mod allowances;
 mod cells;
 mod html;
 mod junit;
@@ -21,8 +22,11 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::control::Control;
+use crate::mend::Proposal;
+use crate::needs::Needs;
 use crate::report::tally::MAX_EXAMPLES;
 use crate::rules::escape;
+pub use allowances::Allowance;
 pub use cells::{Declared, answer};
 pub use merge::{MergeError, merge};
 pub use policyreport::Error as PolicyReportError;
@@ -96,6 +100,9 @@ pub struct Answer {
     pub notes: Vec<String>,
     /// The controls that a policy restricts: the columns.
     pub controls: Vec<Control>,
+    /// What the policies allow, and who uses it.
+    #[serde(default)]
+    pub allowances: Vec<Allowance>,
     /// The workloads, those that break first.
     pub workloads: Vec<Workload>,
 }
@@ -131,6 +138,9 @@ pub struct Workload {
     /// The files and lines at which it is declared, `web.yaml:12`, as far as that is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<String>,
+    /// What it was seen to use and what it asks for, whatever the policies say of it.
+    #[serde(default, skip_serializing_if = "Needs::is_empty")]
+    pub needs: Needs,
     /// A cell for each control that a policy restricts, in that order.
     pub cells: Vec<Cell>,
 }
@@ -146,6 +156,9 @@ pub struct Cell {
     pub declared: Option<DeclaredCell>,
     /// What was observed; `null` if nothing was watched.
     pub observed: Option<ObservedCell>,
+    /// What would mend it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proposals: Vec<Proposal>,
 }
 
 /// The declared side of a cell.
@@ -271,6 +284,36 @@ impl Answer {
         }
     }
 
+    /// What the policies allow and nobody uses: what is said of them, and the clauses.
+    pub fn unused(&self) -> Vec<(String, Vec<String>)> {
+        let several = self.policies.len() > 1;
+        let shown = |allowance: &Allowance| match several {
+            true => format!("{}: {}", allowance.policy, allowance.clause),
+            false => allowance.clause.clone(),
+        };
+        let unused = self
+            .allowances
+            .iter()
+            .filter(|allowance| allowance.is_unused());
+        let (undeclared, declared): (Vec<_>, Vec<_>) =
+            unused.partition(|allowance| allowance.is_undeclared());
+        let asked = match self.seen.declared_pods {
+            Some(_) => "allowed, and neither used nor asked for by anyone seen",
+            None => "allowed, and not used by anyone seen",
+        };
+        [
+            (asked, undeclared),
+            (
+                "allowed and asked for, but not used by anyone seen",
+                declared,
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, clauses)| !clauses.is_empty())
+        .map(|(what, clauses)| (what.to_owned(), clauses.into_iter().map(shown).collect()))
+        .collect()
+    }
+
     /// What it rests on, in words.
     pub fn basis(&self) -> String {
         let observed = match (self.seen.window_seconds, self.seen.containers) {
@@ -313,6 +356,13 @@ impl Answer {
     }
 }
 
+/// `namespace/kind/name`, without the namespace outside Kubernetes.
+fn id_of(namespace: &str, kind: &str, name: &str) -> String {
+    let parts = [namespace, kind, name];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("/")
+}
+
 impl Workload {
     /// The worst of its cells.
     fn worst(cells: &[Cell]) -> State {
@@ -322,9 +372,7 @@ impl Workload {
 
     /// `namespace/kind/name`, without the namespace outside Kubernetes.
     pub fn id(&self) -> String {
-        let parts = [&*self.namespace, &*self.kind, &*self.name];
-        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        parts.join("/")
+        id_of(&self.namespace, &self.kind, &self.name)
     }
 
     /// How much of it was seen, in words.
@@ -373,6 +421,7 @@ impl Cell {
             state,
             declared,
             observed,
+            proposals: Vec::new(),
         }
     }
 
@@ -397,7 +446,9 @@ impl Cell {
         let counts = observed.evidence.iter().map(|found| found.count);
         let count = counts.fold(0, u64::saturating_add);
         let mut examples = observed.evidence.iter().flat_map(|found| &found.examples);
-        match (examples.next(), observed.unknown.first()) {
+        let unknown = observed.unknown.first();
+        match (examples.next(), unknown) {
+            (_, Some(why)) if observed.state == State::Unknown => (Some(count), why.clone()),
             (Some(example), _) => (Some(count), self.without_header(example).to_owned()),
             (None, Some(why)) => (None, why.clone()),
             (None, None) => (None, String::new()),

@@ -20,6 +20,7 @@ pub(super) fn cell(control: Control, state: State, text: &str) -> Cell {
                 examples: vec![text.to_owned()],
             }],
         }),
+        proposals: Vec::new(),
     }
 }
 
@@ -33,7 +34,9 @@ pub(super) fn of(name: &str, text: &str) -> Answer {
         weaknesses: Vec::new(),
         notes: Vec::new(),
         controls: vec![Control::Capabilities],
+        allowances: Vec::new(),
         workloads: vec![Workload {
+            needs: Needs::default(),
             namespace: "n".to_owned(),
             kind: "Pod".to_owned(),
             name: name.to_owned(),

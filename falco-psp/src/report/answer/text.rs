@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use super::{Answer, State};
+use crate::mend::Target;
 use crate::rules::escape;
 
 /// The widest line.
@@ -48,6 +49,14 @@ fn write(answer: &Answer, colour: bool, text: &mut String) -> std::fmt::Result {
             if !why.is_empty() {
                 writeln!(text, "{:INDENT$}{}", "", cut(&escape(&why), WIDTH - INDENT))?;
             }
+            for proposal in &cell.proposals {
+                let what = match &proposal.of {
+                    Target::Spec => "spec: ",
+                    Target::Policy(_) => "policy: ",
+                };
+                let mend = format!("{what}{}", escape(&proposal.change));
+                writeln!(text, "{:INDENT$}{}", "", cut(&mend, WIDTH - INDENT))?;
+            }
         }
         if fine > 0 {
             let word = painted(State::Fine, colour);
@@ -66,6 +75,12 @@ fn write(answer: &Answer, colour: bool, text: &mut String) -> std::fmt::Result {
             super::count(answer.workloads.len() as u64, "workload"),
             counts.join(", ")
         )?;
+    }
+    for (what, clauses) in answer.unused() {
+        writeln!(text, "\n{what}:")?;
+        for clause in clauses {
+            writeln!(text, "  {}", cut(&escape(&clause), WIDTH - 2))?;
+        }
     }
     Ok(())
 }

@@ -20,6 +20,8 @@ use crate::sources::syscall::ledger::Counts;
 
 /// All that a summary tells.
 pub struct Summary<'a> {
+    /// When the run began: nanoseconds since the Unix epoch.
+    pub began_ns: u64,
     /// How long the run took.
     pub elapsed: Duration,
     /// The policies whose rules judged.

@@ -13,6 +13,7 @@ use crate::cli::Watch;
 use crate::context::cluster::{Cluster, Config};
 use crate::context::cri::lookups::Lookups;
 use crate::context::host::HostNamespaces;
+use crate::context::processes::now_ns;
 use crate::listen::{Readiness, Step};
 use crate::outputs::Outputs;
 use crate::own_rules::OwnRules;
@@ -41,6 +42,8 @@ pub(super) struct Live {
     rules: Arc<RuleSet>,
     reader: Reader,
     started: Instant,
+    /// The same by the wall clock.
+    began_ns: u64,
     last_look: Instant,
     last_forgetting: Instant,
     last_look_at_ports: Instant,
@@ -96,7 +99,7 @@ impl Live {
                 missing.member
             );
         }
-        let started = Instant::now();
+        let (started, began_ns) = (Instant::now(), now_ns());
         let ring_bytes = options.ring_size << 10;
         tracing::info!(ring_bytes, "hooks attached");
         let found = agent.scan();
@@ -142,6 +145,7 @@ impl Live {
             rules,
             reader,
             started,
+            began_ns,
             last_look: Instant::now(),
             last_forgetting: Instant::now(),
             last_look_at_ports: Instant::now(),
@@ -186,7 +190,7 @@ impl Live {
         let running = self.agent.scan();
         self.agent.judge_again(running);
         self.agent.look_at_ports();
-        self.started = Instant::now();
+        (self.started, self.began_ns) = (Instant::now(), now_ns());
         Ok(found)
     }
 
@@ -257,6 +261,7 @@ impl Live {
 
     pub(super) fn summary<'a>(&'a self, policies: &'a Policies) -> Summary<'a> {
         Summary {
+            began_ns: self.began_ns,
             elapsed: self.started.elapsed(),
             policies,
             rules: &self.rules,

@@ -267,6 +267,7 @@ impl Replay {
             ..End::default()
         });
         Summary {
+            began_ns: reader.start.time_ns,
             elapsed: Duration::from_nanos(end.elapsed_ns),
             policies,
             rules,

@@ -38,9 +38,10 @@ fn summary(messages: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A report in JSON, without how long was watched.
+/// A report in JSON, without when and how long was watched.
 fn read_report(path: &Path) -> Result<serde_json::Value> {
     let mut report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+    report["seen"]["began"] = serde_json::Value::Null;
     report["seen"]["window_seconds"] = serde_json::Value::Null;
     Ok(report)
 }

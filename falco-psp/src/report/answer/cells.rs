@@ -193,6 +193,7 @@ fn take_observed(
             "{others} containers that are gone are counted, but are in no row"
         ));
     }
+    seen.began = Some(time(summary.began_ns));
     seen.window_seconds = Some((summary.elapsed.as_secs_f64() * 10.0).round() / 10.0);
     seen.containers = Some(by_id.len() as u64 + others);
     seen.events_lost = summary.ledger.iter().map(|(_, c)| c.lost()).sum();

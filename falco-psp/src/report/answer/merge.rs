@@ -199,6 +199,11 @@ impl Seen {
             (Some(a), Some(b)) => Some(a.saturating_add(b)),
             (one, other) => one.or(other),
         };
+        // The times are of one form and zone, so they are ordered as texts.
+        self.began = match (self.began.take(), &other.began) {
+            (Some(a), Some(b)) => Some(a.min(b.clone())),
+            (one, other) => one.or_else(|| other.clone()),
+        };
         // What all nodes were watched for.
         self.window_seconds = match (self.window_seconds, other.window_seconds) {
             (Some(a), Some(b)) => Some(a.min(b)),

@@ -110,6 +110,9 @@ pub struct Answer {
 /// What an answer rests on.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
+    /// When the watching began, in RFC 3339; `null` if pods were not watched, or if that is not known.
+    #[serde(default)]
+    pub began: Option<String>,
     /// How long pods were watched, in seconds; `null` if they were not.
     pub window_seconds: Option<f64>,
     /// Containers that were watched; `null` if they were not.
@@ -256,7 +259,23 @@ impl Answer {
     /// # Errors
     /// The page's template is wrong: a defect of falco-psp.
     pub fn html(&self) -> Result<String, minijinja::Error> {
-        html::html(self)
+        html::html(self, None)
+    }
+
+    /// The same page, for a run that goes on: it is told at `events` what is new.
+    ///
+    /// # Errors
+    /// As for [`Self::html`].
+    pub fn live_html(&self, events: &str) -> Result<String, minijinja::Error> {
+        html::html(self, Some(events))
+    }
+
+    /// What the page shows, as JSON of one line: the answer, with its headline and what it rests on.
+    ///
+    /// # Errors
+    /// As for [`Self::json`].
+    pub fn shown(&self) -> Result<String, serde_json::Error> {
+        html::shown(self)
     }
 
     /// The answer as JSON.

@@ -63,6 +63,7 @@ fn nothing_that_a_workload_says_becomes_markup() {
     );
     let html = answer.html().unwrap();
     assert_eq!(html.matches("<script").count(), 2, "{html}");
+    assert!(!html.contains("data-events"), "{html}");
     assert_eq!(html.matches("</script>").count(), 2, "{html}");
     assert!(html.contains("\\u003c/script>"), "{html}");
     let markdown = answer.markdown();
@@ -84,6 +85,37 @@ fn nothing_that_a_workload_says_becomes_markup() {
     let text = answer.text(false);
     assert!(!text.contains('\u{1b}'), "{text}");
     assert!(answer.text(true).contains("\u{1b}[31mbreaks "));
+}
+
+/// What a browser would not run, were it changed on its way into the page.
+#[test]
+fn only_the_pages_own_script_and_style_are_allowed() {
+    let page = of("web", "x").html().unwrap();
+    for (open, close, of) in [
+        ("<style>", "</style>", "style-src"),
+        ("<script>", "</script>", "script-src"),
+    ] {
+        let inside = page
+            .split_once(open)
+            .and_then(|(_, rest)| rest.split_once(close));
+        let hash = ring::digest::digest(&ring::digest::SHA256, inside.unwrap().0.as_bytes());
+        let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hash);
+        let policy = html::security_policy(false);
+        assert!(
+            policy.contains(&format!("{of} 'sha256-{hash}';")),
+            "{policy}"
+        );
+        assert!(
+            !policy.contains("unsafe") && !policy.contains("connect"),
+            "{policy}"
+        );
+    }
+    let live = of("web", "x").live_html("v1/events").unwrap();
+    assert!(
+        live.contains("<body data-events=\"v1&#x2f;events\">"),
+        "{live}"
+    );
+    assert!(html::security_policy(true).ends_with("; connect-src 'self'"));
 }
 
 #[test]

@@ -37,7 +37,7 @@ echo root:x:0:0::/:/bin/sh > /etc/passwd
 uname -r
 AGENT doctor
 FALCO_PSP_WORKLOAD=WORKLOAD TESTS --test-threads=1 \\
-    harness:: runtime:: kernel:: capable:: posture::an_alert ledger::
+    harness:: runtime:: kernel:: capable:: files:: posture::an_alert ledger::
 echo RESULT$?
 poweroff -f
 ";

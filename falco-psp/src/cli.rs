@@ -305,7 +305,8 @@ pub struct Watch {
     /// Judge what `falco-psp record` has recorded instead of watching
     #[arg(long, value_name = "FILE", conflicts_with_all = ["audit_log", "audit_listen", "syscalls", "cri", "node_name", "kubeconfig", "listen", "duration"])]
     pub replay: Option<PathBuf>,
-    /// Serve /metrics (for Prometheus), /healthz, /readyz, /v1/policy and /v1/report at http://ADDR
+    /// Serve the report as a page that goes on with the run, /metrics (for Prometheus), /healthz,
+    /// /readyz, /v1/policy, /v1/report and /v1/events at http://ADDR
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
     /// Also write the rules that the policy becomes to this file

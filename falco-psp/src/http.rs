@@ -1,13 +1,16 @@
 //! An HTTP server within bounds: what the audit webhook and the status pages share.
 
+mod stalled;
+
 use std::convert::Infallible;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,19 +22,26 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use stalled::Impatient;
+
 /// How long to wait when no connection can be accepted, as when files run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Buffer of a connection for headers.
 const HEADER_BUFFER: usize = 64 << 10;
+/// How long a client may take nothing of its answer.
+const WRITE_TIME: Duration = Duration::from_secs(30);
 
 /// What answers requests.
 pub(crate) trait Answer: Send + Sync + 'static {
+    /// What answers have in them.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+
     /// The answer to one request.
     fn answer(
         &self,
         request: Request<Incoming>,
         client: SocketAddr,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// Takes note of a TLS handshake that failed.
     fn handshake_failed(&self) {}
@@ -46,6 +56,9 @@ pub(crate) struct Bounds {
     pub(crate) handshake_time: Duration,
     /// Time for the header of a request; also how long an idle connection is kept.
     pub(crate) header_time: Duration,
+    /// Whether a client that sent all and then closes its side still gets its answer. Else it has
+    /// gone, which is known at once.
+    pub(crate) half_close: bool,
     /// Time for the requests in flight at the end.
     pub(crate) grace: Duration,
 }
@@ -143,9 +156,8 @@ impl<D: Answer> Connection<D> {
             .timer(TokioTimer::new())
             .header_read_timeout(self.bounds.header_time)
             .max_buf_size(HEADER_BUFFER)
-            // A client that sent all and then closes its side still gets its answer.
-            .half_close(true)
-            .serve_connection(TokioIo::new(stream), service);
+            .half_close(self.bounds.half_close)
+            .serve_connection(TokioIo::new(Impatient::new(stream, WRITE_TIME)), service);
         tokio::pin!(connection);
         // The guard that this gives must not be kept while the connection goes on.
         let stopped = async { drop(self.stopped.wait_for(|stopped| *stopped).await) };

@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::Watch;
 use crate::context::cluster::ConfigError;
 use crate::listen::policy::document;
-use crate::listen::{ListenError, Step, Topic};
+use crate::listen::{ListenError, Question, Step};
 use crate::outputs::alert::Format;
 use crate::outputs::{OutputCounts, OutputError, Outputs, lost as lost_alerts};
 use crate::own_rules::OwnRules;
@@ -192,22 +192,22 @@ pub async fn watch(
                 }
             }
             question = pages.next() => {
-                let text = match question.topic {
-                    Topic::Metrics => pages
-                        .metrics(live.as_ref(), &audit, &outputs, &policies, &own)
-                        .text(),
-                    Topic::Report => {
-                        let answer = current(&policies, live.as_ref(), &audit);
-                        tokio::task::spawn_blocking(move || {
-                            // It has nothing that is no JSON, and whoever asked may have gone.
-                            let _ = question.reply.send(answer.json().unwrap_or_default());
-                        });
-                        continue;
-                    }
-                    Topic::Policy => document(&policies, &own, &pages.since, &pages.reloads),
-                };
                 // Whoever asked may have gone.
-                let _ = question.reply.send(text);
+                match question {
+                    Question::Metrics(reply) => {
+                        let metrics =
+                            pages.metrics(live.as_ref(), &audit, &outputs, &policies, &own);
+                        let _ = reply.send(metrics.text());
+                    }
+                    Question::Policy(reply) => {
+                        let text = document(&policies, &own, &pages.since, &pages.reloads);
+                        let _ = reply.send(text);
+                    }
+                    Question::Report(reply) => {
+                        let report = current(&policies, live.as_ref(), &audit);
+                        let _ = reply.send(Box::new(report));
+                    }
+                }
             }
             reloaded = reloader.next() => match reloaded {
                 Reloaded::Unchanged => pages.reloads.error = None,

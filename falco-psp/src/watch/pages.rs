@@ -56,9 +56,9 @@ impl Pages {
         if let Some(address) = options.listen {
             let (listener, questions) = Listener::bind(address, pages.readiness.clone()).await?;
             let address = listener.local_addr();
-            eprintln!("metrics and health are served at http://{address}");
+            eprintln!("report, metrics and health are served at http://{address}");
             if !address.ip().is_loopback() {
-                tracing::warn!(%address, "other machines can read metrics and the names of policies");
+                tracing::warn!(%address, "other machines can read metrics, the names of policies and the report");
             }
             pages.questions = Some(questions);
             let stopped = async move { drop(stopped.wait_for(|stopped| *stopped).await) };

@@ -28,6 +28,7 @@ use crate::report::tally::MAX_EXAMPLES;
 use crate::rules::escape;
 pub use allowances::Allowance;
 pub use cells::{Declared, answer};
+pub(crate) use html::security_policy;
 pub use merge::{MergeError, merge};
 pub use policyreport::Error as PolicyReportError;
 pub use request::{Format, Request, RequestError, Requests};
@@ -82,7 +83,7 @@ pub enum Verdict {
 }
 
 /// The whole answer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// Of this form.
     pub version: u32,
@@ -108,7 +109,7 @@ pub struct Answer {
 }
 
 /// What an answer rests on.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
     /// When the watching began, in RFC 3339; `null` if pods were not watched, or if that is not known.
     #[serde(default)]
@@ -124,7 +125,7 @@ pub struct Seen {
 }
 
 /// A workload: a row.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
     /// Empty outside Kubernetes.
     pub namespace: String,
@@ -149,7 +150,7 @@ pub struct Workload {
 }
 
 /// What a workload and a control come to.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     /// The control.
     pub control: Control,
@@ -165,7 +166,7 @@ pub struct Cell {
 }
 
 /// The declared side of a cell.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeclaredCell {
     /// Fine, changed or denied.
     pub state: State,
@@ -174,7 +175,7 @@ pub struct DeclaredCell {
 }
 
 /// The observed side of a cell.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct ObservedCell {
     /// Fine, unknown or breaks.
     pub state: State,
@@ -185,7 +186,7 @@ pub struct ObservedCell {
 }
 
 /// What was seen of one rule.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The rule's policy.
     pub policy: String,
@@ -284,6 +285,36 @@ impl Answer {
     /// Never with what it is made of.
     pub fn json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string_pretty(self).map(|text| text + "\n")
+    }
+
+    /// Whether it tells the same as another, but for how long was watched.
+    pub(crate) fn tells_same(&self, other: &Self) -> bool {
+        let Self {
+            version,
+            policies,
+            verdict,
+            breaking,
+            seen,
+            weaknesses,
+            notes,
+            controls,
+            workloads,
+        } = self;
+        let window_seconds = other.seen.window_seconds;
+        let seen = Seen {
+            window_seconds,
+            ..seen.clone()
+        };
+        (version, policies, verdict, breaking)
+            == (
+                &other.version,
+                &other.policies,
+                &other.verdict,
+                &other.breaking,
+            )
+            && seen == other.seen
+            && (weaknesses, notes, controls) == (&other.weaknesses, &other.notes, &other.controls)
+            && *workloads == other.workloads
     }
 
     /// The verdict in words.

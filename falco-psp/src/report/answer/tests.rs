@@ -100,7 +100,7 @@ fn only_the_pages_own_script_and_style_are_allowed() {
             .and_then(|(_, rest)| rest.split_once(close));
         let hash = ring::digest::digest(&ring::digest::SHA256, inside.unwrap().0.as_bytes());
         let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hash);
-        let policy = html::security_policy(false);
+        let policy = security_policy(false);
         assert!(
             policy.contains(&format!("{of} 'sha256-{hash}';")),
             "{policy}"
@@ -115,7 +115,7 @@ fn only_the_pages_own_script_and_style_are_allowed() {
         live.contains("<body data-events=\"v1&#x2f;events\">"),
         "{live}"
     );
-    assert!(html::security_policy(true).ends_with("; connect-src 'self'"));
+    assert!(security_policy(true).ends_with("; connect-src 'self'"));
 }
 
 #[test]

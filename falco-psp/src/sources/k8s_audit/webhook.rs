@@ -189,6 +189,7 @@ impl Webhook {
             connections: limits.connections,
             handshake_time: limits.handshake_time,
             header_time: limits.header_time,
+            half_close: true,
             grace: limits.grace,
         };
         http::serve(self.listener, self.tls, bounds, desk, shutdown).await;
@@ -204,6 +205,8 @@ struct Desk {
 }
 
 impl Answer for Desk {
+    type Body = Full<Bytes>;
+
     async fn answer(
         &self,
         request: Request<Incoming>,

@@ -298,6 +298,7 @@ impl Answer {
             weaknesses,
             notes,
             controls,
+            allowances,
             workloads,
         } = self;
         let window_seconds = other.seen.window_seconds;
@@ -314,7 +315,7 @@ impl Answer {
             )
             && seen == other.seen
             && (weaknesses, notes, controls) == (&other.weaknesses, &other.notes, &other.controls)
-            && *workloads == other.workloads
+            && (allowances, workloads) == (&other.allowances, &other.workloads)
     }
 
     /// The verdict in words.

@@ -224,4 +224,55 @@ mod tests {
         settle().await;
         assert!(events.join().is_some());
     }
+
+    #[tokio::test]
+    async fn the_loop_is_asked_only_while_somebody_listens() {
+        let (questions, mut asked) = Questions::new();
+        let events = Events::new();
+        let judging = async {
+            let briefly = Duration::from_millis(50);
+            let nothing = tokio::time::timeout(briefly, asked.recv()).await;
+            assert!(nothing.is_err(), "{nothing:?}");
+            let (mut one, mut other) = (events.join().unwrap(), events.join().unwrap());
+            let Some(Question::Report(reply)) = asked.recv().await else {
+                panic!("no question");
+            };
+            let report = crate::report::answer::merge(&[]).unwrap();
+            reply.send(Box::new(report)).unwrap();
+            let told = one.0.recv().await.unwrap();
+            assert!(told.starts_with(b"event: report\ndata: {\"headline\":\"no policy"));
+            assert_eq!(other.0.recv().await.unwrap(), told);
+            drop((one, other));
+            // One question for both, and no more when they have gone.
+            let nothing = tokio::time::timeout(PACE * 2, asked.recv()).await;
+            assert!(nothing.is_err(), "{nothing:?}");
+        };
+        tokio::select! {
+            () = events.publish(&questions) => {}
+            () = judging => {}
+        }
+    }
+
+    #[test]
+    fn only_another_report_is_news() {
+        let report = || Box::new(crate::report::answer::merge(&[]).unwrap());
+        let (news, told) = news_of(report(), None);
+        assert!(news.is_some());
+        let mut longer = report();
+        longer.seen.window_seconds = Some(5.0);
+        let (news, told) = news_of(longer, told);
+        assert!(news.is_none());
+        let mut other = report();
+        other.breaking = 1;
+        let (news, mut told) = news_of(other, told);
+        assert!(news.is_some());
+        // After a while it is told for how long was watched.
+        let mut longer = report();
+        longer.breaking = 1;
+        longer.seen.window_seconds = Some(5.0);
+        if let Some(told) = &mut told {
+            told.at -= REFRESH;
+        }
+        assert!(news_of(longer, told).0.is_some());
+    }
 }

@@ -177,6 +177,10 @@ pub struct Settings {
     pub host_mnt_ns: u32,
     /// 1: do not send the same posture of the same container again, but count it.
     pub deduplicate: u32,
+    /// 1: of each mount besides the root tell that it was written to.
+    pub other_mounts: u32,
+    /// Nothing.
+    pub padding: u32,
     /// Fill of the ring in bytes from which on the reader is woken at once.
     pub wake_fill: u64,
 }
@@ -187,13 +191,17 @@ impl Settings {
         let Self {
             host_mnt_ns,
             deduplicate,
+            other_mounts,
+            padding,
             wake_fill,
         } = self;
         let mut bytes = [0; size_of::<Self>()];
         bytes[..4].copy_from_slice(&host_mnt_ns.to_ne_bytes());
         bytes[4..8].copy_from_slice(&deduplicate.to_ne_bytes());
-        bytes[8..].copy_from_slice(&wake_fill.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&other_mounts.to_ne_bytes());
+        bytes[12..16].copy_from_slice(&padding.to_ne_bytes());
+        bytes[16..].copy_from_slice(&wake_fill.to_ne_bytes());
         bytes
     }
 }
-const _: () = assert!(size_of::<Settings>() == 16);
+const _: () = assert!(size_of::<Settings>() == 24);

@@ -67,6 +67,8 @@ pub mod flags {
     pub const NO_NEW_PRIVS_UNKNOWN: u16 = 1 << 4;
     /// The path has more names than the record.
     pub const PATH_CUT: u16 = 1 << 5;
+    /// A file on another mount than the task's root.
+    pub const OTHER_MOUNT: u16 = 1 << 6;
 }
 
 /// Index of a namespace in [`Fixed::namespaces`].
@@ -212,7 +214,7 @@ pub struct Fixed {
     pub tails: [u16; tail::COUNT],
     /// The number of the capability that was used, of a [`Kind::Capability`].
     pub capability: u16,
-    /// Id of the mount that is the task's root, of a [`Kind::File`] (`mount.mnt_id`).
+    /// Id of the mount that the file is on, of a [`Kind::File`] (`mount.mnt_id`): mostly the task's root.
     pub mount_id: u32,
     /// Nothing: rounds the size up to a multiple of 8.
     pub padding: [u16; 2],

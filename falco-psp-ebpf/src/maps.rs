@@ -21,6 +21,8 @@ pub(crate) static OFFSETS: Offsets = Offsets::ABSENT;
 pub(crate) static SETTINGS: Settings = Settings {
     host_mnt_ns: 0,
     deduplicate: 0,
+    other_mounts: 0,
+    padding: 0,
     wake_fill: 0,
 };
 

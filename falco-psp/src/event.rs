@@ -150,6 +150,9 @@ pub const CAPABLE: &str = "capable";
 /// `evt.type` of an [`Activity::RootWrite`]: a name of ours.
 pub const ROOT_WRITE: &str = "root_write";
 
+/// `evt.type` of an [`Activity::VolumeWrite`]: a name of ours.
+pub const VOLUME_WRITE: &str = "volume_write";
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -184,6 +187,14 @@ pub enum Activity {
         /// What it changed: the path from the root.
         path: String,
     },
+    /// A call opened a file for writing in what is mounted here, for the first time.
+    VolumeWrite {
+        /// The call's name.
+        #[serde(deserialize_with = "crate::recording::call")]
+        call: Word,
+        /// Where the mount is.
+        mount_point: String,
+    },
     /// A system call of the mount family returned.
     Mount {
         /// The call's name: `mount`.
@@ -201,7 +212,8 @@ pub enum Activity {
 }
 
 impl Activity {
-    /// Falco's `evt.type`: `container`, `execve`, `capable` and `root_write` (ours), or the name of the
+    /// Falco's `evt.type`: `container`, `execve`, `capable`, `root_write` and
+    /// `volume_write` (ours), or the name of the
     /// call.
     pub fn event_type(&self) -> &'static str {
         match self {
@@ -209,6 +221,7 @@ impl Activity {
             Self::Exec => "execve",
             Self::Capability { .. } => CAPABLE,
             Self::RootWrite { .. } => ROOT_WRITE,
+            Self::VolumeWrite { .. } => VOLUME_WRITE,
             Self::Credentials { call, .. } | Self::Mount { call, .. } => call,
         }
     }
@@ -218,7 +231,10 @@ impl Activity {
     pub fn result(&self) -> Option<i64> {
         match self {
             Self::Container => None,
-            Self::Exec | Self::Capability { .. } | Self::RootWrite { .. } => Some(0),
+            Self::Exec
+            | Self::Capability { .. }
+            | Self::RootWrite { .. }
+            | Self::VolumeWrite { .. } => Some(0),
             Self::Credentials { result, .. } | Self::Mount { result, .. } => Some(*result),
         }
     }

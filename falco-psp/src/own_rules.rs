@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::event::{Activity, CAPABLE, Event, ROOT_WRITE};
+use crate::event::{Activity, CAPABLE, Event, ROOT_WRITE, VOLUME_WRITE};
 use crate::listen::alerts::AlertCounts;
 use crate::outputs::alert::Alert;
 use crate::policies::SourceFile;
@@ -122,7 +122,7 @@ fn unseen(types: &EventTypes) -> Option<String> {
     let is_seen = |name: &str| {
         let is_made = [Activity::Container, Activity::Exec];
         is_made.iter().any(|made| made.event_type() == name)
-            || [CAPABLE, ROOT_WRITE].contains(&name)
+            || [CAPABLE, ROOT_WRITE, VOLUME_WRITE].contains(&name)
             || CALLS.iter().any(|call| call.name == name)
     };
     let missing: Vec<&str> = types.iter().map(|t| &**t).filter(|t| !is_seen(t)).collect();

@@ -15,6 +15,7 @@ use crate::{
     posture::{Posture, path_hashes},
     read::{Address, Object, follow, read, read_user},
     scratch::{Memory, Scratch, Tails},
+    setting,
     task::Task,
 };
 
@@ -50,6 +51,8 @@ struct Changed {
     argument: Address,
     /// Tell it from others: itself, and the directory that it is in.
     hashes: (u64, u64),
+    /// The mount that it is on.
+    mount: Address,
 }
 
 /// Tells what was changed, if it may be on the mount that is the task's root.
@@ -89,13 +92,16 @@ pub(super) fn record(
     }
     task.fill_rest(scratch)?;
     scratch.fixed.posture = posture;
-    let mount = root.wrapping_sub(u64::from(offset!(mount_mnt)));
+    if changed.mount != root {
+        scratch.fixed.flags |= flags::OTHER_MOUNT;
+    }
+    let mount = changed.mount.wrapping_sub(u64::from(offset!(mount_mnt)));
     scratch.fixed.mount_id = read(mount, offset!(mount_mnt_id))?;
     let mut tails = Tails::new(scratch);
     if !tails.groups(gids, groups) {
         return None;
     }
-    if changed.dentry != 0 {
+    if changed.dentry != 0 && changed.mount == root {
         append_names(changed.dentry, fs, &mut tails);
     }
     if changed.argument != 0 {
@@ -179,14 +185,13 @@ fn find(
             Posture::of_words(&[whole, own, above]),
             Posture::of_words(&[inside, own, above]),
         ),
+        mount: root,
     }))
 }
 
 #[inline(always)]
 fn of_file(file: Address, root: Address, class: u8) -> Option<Option<Changed>> {
-    if follow(file, offset!(file_mnt))? != root {
-        return Some(None);
-    }
+    let mount = follow(file, offset!(file_mnt))?;
     let is_open = matches!(
         class,
         call_class::OPEN | call_class::OPEN_FLAGS1 | call_class::OPEN_FLAGS2
@@ -196,10 +201,19 @@ fn of_file(file: Address, root: Address, class: u8) -> Option<Option<Changed>> {
         return Some(None);
     }
     let dentry = follow(file, offset!(file_dentry))?;
+    let hashes = if mount == root {
+        hashes(dentry)?
+    } else if is_open && setting!(other_mounts) != 0 {
+        // Of another mount it is told once that it was written to.
+        (mount, 0)
+    } else {
+        return Some(None);
+    };
     Some(Some(Changed {
         dentry,
         argument: 0,
-        hashes: hashes(dentry)?,
+        hashes,
+        mount,
     }))
 }
 

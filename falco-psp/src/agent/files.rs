@@ -1,4 +1,6 @@
-//! Writes to a container's root file system.
+//! Writes to a container's root file system, and to what else is mounted in it.
+
+use falco_psp_common::record::flags;
 
 use super::Agent;
 use crate::context::paths::{self, Place};
@@ -11,7 +13,7 @@ use crate::sources::syscall::decode::Record;
 pub(super) struct OtherMount;
 
 impl Agent {
-    /// What a call changed in the root file system of a container; `None` if the record makes no sense.
+    /// What a call changed in the root file system of a container, or which mount it wrote to; `None` if the record makes no sense.
     pub(super) fn root_write(
         &self,
         record: &Record<'_>,
@@ -24,6 +26,11 @@ impl Agent {
         };
         let tracked = self.containers.get(id);
         let mount_id = record.fixed.mount_id;
+        if record.has(flags::OTHER_MOUNT) {
+            let mount_point = tracked.and_then(|tracked| tracked.mount_point(mount_id));
+            let mount_point = mount_point.ok_or(OtherMount)?.to_owned();
+            return Ok(Some(Activity::VolumeWrite { call, mount_point }));
+        }
         // A program that has made a volume its root.
         if tracked.is_some_and(|tracked| tracked.is_other_root(record.mnt_ns(), mount_id)) {
             return Err(OtherMount);

@@ -62,7 +62,7 @@ pub struct Tracked {
 struct MountTable {
     mnt_ns: u32,
     root_id: Option<u64>,
-    mount_points: Vec<String>,
+    mount_points: Vec<(u64, String)>,
 }
 
 impl MountTable {
@@ -100,7 +100,15 @@ impl Tracked {
     pub fn is_on_other_mount(&self, path: &str) -> bool {
         let tables = self.mount_table.iter();
         let mut mount_points = tables.flat_map(|table| &table.mount_points);
-        mount_points.any(|mount_point| volumes::is_below(path, mount_point))
+        mount_points.any(|(_, mount_point)| volumes::is_below(path, mount_point))
+    }
+
+    /// Where the mount of this id is, if it is known.
+    pub fn mount_point(&self, mount_id: u32) -> Option<&str> {
+        let tables = self.mount_table.iter();
+        let mut mount_points = tables.flat_map(|table| &table.mount_points);
+        let found = mount_points.find(|(id, _)| *id == u64::from(mount_id));
+        found.map(|(_, mount_point)| mount_point.as_str())
     }
 
     /// Whether the workload executed a program in this mount namespace.

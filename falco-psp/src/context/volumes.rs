@@ -18,8 +18,8 @@ pub struct MountFacts {
     pub root_read_only: Option<bool>,
     /// The id of the mount that is the root.
     pub root_id: Option<u64>,
-    /// Where other things are mounted.
-    pub mount_points: Vec<String>,
+    /// Where other things are mounted, and the ids of the mounts.
+    pub mount_points: Vec<(u64, String)>,
     /// The volumes.
     pub volumes: Vec<Volume>,
     /// Whether parts of `/proc` are covered, as runtimes do for all but privileged containers.
@@ -51,8 +51,8 @@ pub fn find(
         root_id: root.map(|root| root.id),
         mount_points: container
             .iter()
-            .map(|mount| mount.mount_point.clone())
-            .filter(|mount_point| mount_point != "/")
+            .filter(|mount| mount.mount_point != "/")
+            .map(|mount| (mount.id, mount.mount_point.clone()))
             .collect(),
         ..MountFacts::default()
     };

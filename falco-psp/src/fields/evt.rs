@@ -112,7 +112,8 @@ pub(super) static FIELDS: [Field; 16] = [
         "an argument of a call of the mount family: dev (the source), dir (the target), type \
          (the file system); a hint, for a program can change it while the call runs. Of an event of \
          the type capable, call: the system call that used the capability. Of an event of the type \
-         root_write, call: the system call, and path: what it changed",
+         root_write, call: the system call, and path: what it changed. Of volume_write, which comes \
+         once for each mount of a container, call, and dir: where the mount is",
         |event, argument, give| {
             let text = match (&event.activity, argument) {
                 (Activity::Mount { source, .. }, Some("dev")) => source,
@@ -120,7 +121,11 @@ pub(super) static FIELDS: [Field; 16] = [
                 (Activity::Mount { fs_type, .. }, Some("type")) => fs_type,
                 (Activity::Capability { call, .. }, Some("call")) => call,
                 (Activity::RootWrite { path, .. }, Some("path")) => path,
-                (Activity::RootWrite { call, .. }, Some("call")) => return give((*call).into()),
+                (Activity::VolumeWrite { mount_point, .. }, Some("dir")) => mount_point,
+                (
+                    Activity::RootWrite { call, .. } | Activity::VolumeWrite { call, .. },
+                    Some("call"),
+                ) => return give((*call).into()),
                 _ => return,
             };
             if !text.is_empty() {

@@ -122,6 +122,13 @@ impl<'p> Clauses<'p> {
                 let mut paths = uses.host_paths.keys();
                 paths.any(|path| is_below(path, prefix))
             });
+            if !allowed.read_only {
+                let text = format!("allowedHostPaths: {{pathPrefix: {prefix}}}, writable");
+                self.add(Control::AllowedHostPaths, text, move |uses| {
+                    let mut written = uses.written_host_paths.iter();
+                    written.any(|path| is_below(path, prefix))
+                });
+            }
         }
         self.each(
             Control::AllowedFlexVolumes,

@@ -55,6 +55,9 @@ pub struct Uses {
     /// Paths of the host, and whether each is mounted writable.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub host_paths: BTreeMap<String, bool>,
+    /// Those of them in which something was opened for writing.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub written_host_paths: BTreeSet<String>,
     /// Drivers of flexVolumes.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub flex_drivers: BTreeSet<String>,
@@ -163,6 +166,7 @@ impl Uses {
         }
         let texts = [
             (&mut self.volumes, &other.volumes),
+            (&mut self.written_host_paths, &other.written_host_paths),
             (&mut self.flex_drivers, &other.flex_drivers),
             (&mut self.csi_drivers, &other.csi_drivers),
             (&mut self.capabilities, &other.capabilities),

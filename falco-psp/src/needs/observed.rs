@@ -1,7 +1,7 @@
 //! What pods do.
 
 use super::{Uses, add, add_text, mark};
-use crate::container::Container;
+use crate::container::{Container, Volume};
 use crate::event::{Activity, SyscallEvent};
 
 impl Uses {
@@ -30,6 +30,19 @@ impl Uses {
             Activity::RootWrite { call, path } => {
                 let is_folder = call.starts_with("mkdir");
                 mark(&mut self.root_writes, path, is_folder, &mut self.cut);
+            }
+            Activity::VolumeWrite { mount_point, .. } => {
+                let mut volumes = event.container.volumes.iter().flatten();
+                let is_it = |volume: &&Volume| volume.mount_path == *mount_point;
+                if let Some(volume) = volumes.find(is_it)
+                    && volume.volume_type == "hostPath"
+                {
+                    add_text(
+                        &mut self.written_host_paths,
+                        &volume.host_path,
+                        &mut self.cut,
+                    );
+                }
             }
             // What it mounts is in the container's next event.
             Activity::Mount { result, .. } => {

@@ -11,7 +11,7 @@ use crate::agent::Fates;
 use crate::container::Container;
 use crate::context::metadata::MetadataCounts;
 use crate::context::processes::now_ns;
-use crate::event::{Activity, CAPABLE, Process, ROOT_WRITE};
+use crate::event::{Activity, CAPABLE, Process, ROOT_WRITE, VOLUME_WRITE};
 use crate::fields::Source;
 use crate::sources::syscall::ledger::Counts;
 
@@ -109,13 +109,13 @@ pub struct MadeBy {
 }
 
 fn without_root_writes() -> Vec<String> {
-    vec![ROOT_WRITE.to_owned()]
+    vec![ROOT_WRITE.to_owned(), VOLUME_WRITE.to_owned()]
 }
 
 impl MadeBy {
     /// The types of events that are not in the recording, by our words.
     pub fn unseen(&self) -> Vec<&'static str> {
-        let known = [CAPABLE, ROOT_WRITE];
+        let known = [CAPABLE, ROOT_WRITE, VOLUME_WRITE];
         let has_capable = self.hooks.iter().any(|hook| hook == "cap_capable");
         let is_unseen = |kind: &&str| {
             self.unseen.iter().any(|unseen| unseen == kind) || (*kind == CAPABLE && !has_capable)

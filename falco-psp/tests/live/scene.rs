@@ -211,6 +211,49 @@ fn used(report: &Value) -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
+/// The host paths of all workloads, and whether anything was written there.
+fn written(report: &Value) -> Vec<String> {
+    let workloads = report["workloads"].as_array().into_iter().flatten();
+    let uses = workloads.map(|workload| &workload["needs"]["observed"]["main"]);
+    let paths = uses.flat_map(|uses| {
+        let written = uses["written_host_paths"].as_array();
+        let is_written = move |path: &str| written.is_some_and(|all| all.iter().any(|p| p == path));
+        let paths = uses["host_paths"].as_object().into_iter().flatten();
+        paths.map(move |(path, _)| format!("{path}: {}", is_written(path)))
+    });
+    paths.collect()
+}
+
+#[test]
+fn whether_a_path_of_the_host_is_written_to_is_told() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let shared = tempfile::tempdir()?;
+    let (read, write) = (shared.path().join("read"), shared.path().join("write"));
+    fs::create_dir(&read)?;
+    fs::create_dir(&write)?;
+    let shown = |path: &Path| path.display().to_string();
+    let bundle = Bundle::new()?
+        .host_path(&shown(&read), "/in", false)
+        .host_path(&shown(&write), "/out", false)
+        .args(&[
+            "/bin/sh",
+            "-c",
+            "ls /in; cat /in/x; echo x > /out/x; exec sleep 3600",
+        ]);
+    let file = folder.path().join("r.recording").display().to_string();
+    record(&file, vec![bundle], &[])?;
+    let report = report(folder.path(), &file, PERMISSIVE)?;
+    let expected = [
+        format!("{}: false", read.display()),
+        format!("{}: true", write.display()),
+    ];
+    assert_eq!(written(&report), expected, "{report}");
+    Ok(())
+}
+
 #[test]
 fn what_nobody_uses_of_a_policy_is_told() -> Result<()> {
     if !needs::containers() || !needs::tracepoint("cap_capable") {
@@ -233,6 +276,11 @@ fn what_nobody_uses_of_a_policy_is_told() -> Result<()> {
     assert_eq!(users("runAsUser: RunAsAny"), of_root);
     let writes = users("readOnlyRootFilesystem: false");
     assert_eq!(writes, ["default/Pod/server"]);
+    // That a path of the host could be written to is no use of it.
+    assert_eq!(
+        written(&report(folder.path(), &file, PERMISSIVE)?),
+        ["/var/log: false"]
+    );
     for unused in [
         "hostIPC: true",
         "hostNetwork: true",

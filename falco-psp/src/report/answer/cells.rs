@@ -9,6 +9,7 @@ use super::{
 };
 use crate::container::{Container, WorkloadId};
 use crate::control::Control;
+use crate::event::{CAPABLE, ROOT_WRITE};
 use crate::mend::{self, Proposal};
 use crate::needs::Needs;
 use crate::policies::Policies;
@@ -435,7 +436,9 @@ impl Row {
 
     /// What would mend a broken cell: of each policy that restricts it.
     fn proposals(&self, control: Control, policies: &Policies) -> Vec<Proposal> {
-        let knows_uses = self.unseen.is_empty();
+        let knows_uses = ![CAPABLE, ROOT_WRITE]
+            .iter()
+            .any(|kind| self.unseen.contains(kind));
         let each = policies.each.iter().map(|policy| &policy.policy);
         let restricting = each.filter(|policy| policy.restricts(control));
         restricting

@@ -2,7 +2,7 @@
 
 use falco_psp_common::record::call_class;
 
-use crate::event::ROOT_WRITE;
+use crate::event::{ROOT_WRITE, VOLUME_WRITE};
 
 /// A recorded system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +102,12 @@ pub fn name(number: u32) -> Option<&'static str> {
 }
 
 /// The table that tells the kernel side which calls to record: those whose name `wanted` takes, and
-/// those that change files if it takes [`ROOT_WRITE`].
+/// those that change files if it takes [`ROOT_WRITE`] or [`VOLUME_WRITE`].
 pub fn table(wanted: impl Fn(&str) -> bool) -> [u8; call_class::TABLE] {
     let mut table = [call_class::NONE; call_class::TABLE];
     let files = FILE_CALLS.iter().chain(OLDER_FILE_CALLS);
-    let files = files.filter(|_| wanted(ROOT_WRITE));
+    let of_files = wanted(ROOT_WRITE) || wanted(VOLUME_WRITE);
+    let files = files.filter(|_| of_files);
     for call in CALLS.iter().filter(|call| wanted(call.name)).chain(files) {
         if let Some(class) = table.get_mut(call.number as usize) {
             *class = call.class;

@@ -16,7 +16,7 @@ use super::offsets::{self, Fact, Missing};
 use super::{calls, syscalls};
 use crate::cli::Watch;
 use crate::context::host::HostNamespaces;
-use crate::event::{CAPABLE, ROOT_WRITE};
+use crate::event::{CAPABLE, ROOT_WRITE, VOLUME_WRITE};
 use crate::privileges;
 
 /// Where the kernel describes its own types.
@@ -225,14 +225,17 @@ impl KernelSide {
         }
 
         let offsets = offsets.to_words();
+        let has_root_writes = has_calls && !off(Fact::RootWrites);
+        let is_of_files = |name: &str| [ROOT_WRITE, VOLUME_WRITE].contains(&name);
+        let wanted = |name: &str| wanted(name) && (!is_of_files(name) || has_root_writes);
         let settings = Settings {
             host_mnt_ns: host.get(falco_psp_common::record::namespace::MNT),
             deduplicate: options.deduplicate.into(),
+            other_mounts: wanted(VOLUME_WRITE).into(),
+            padding: 0,
             wake_fill: u64::from(options.ring_bytes / 4),
         }
         .to_bytes();
-        let has_root_writes = has_calls && !off(Fact::RootWrites);
-        let wanted = |name: &str| wanted(name) && (name != ROOT_WRITE || has_root_writes);
         let table = calls::table(wanted);
         let incidental = syscalls::incidental();
         let mut ebpf = EbpfLoader::new()
@@ -256,7 +259,7 @@ impl KernelSide {
             let needed = match hook.program {
                 "calls" => {
                     let is_wanted = calls::CALLS.iter().any(|call| wanted(call.name));
-                    (is_wanted || wanted(ROOT_WRITE)) && has_calls
+                    (is_wanted || wanted(ROOT_WRITE) || wanted(VOLUME_WRITE)) && has_calls
                 }
                 "capable" => wanted(CAPABLE) && has_calls,
                 _ => true,
@@ -338,6 +341,7 @@ fn unseen(missing: &[Missing]) -> Vec<&'static str> {
     let types = [
         (CAPABLE, lacks(&[Fact::Calls, Fact::CapabilityUse])),
         (ROOT_WRITE, lacks(&[Fact::Calls, Fact::RootWrites])),
+        (VOLUME_WRITE, lacks(&[Fact::Calls, Fact::RootWrites])),
     ];
     let unseen = types.into_iter().filter(|(_, is_unseen)| *is_unseen);
     unseen.map(|(event_type, _)| event_type).collect()

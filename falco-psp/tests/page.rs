@@ -271,5 +271,37 @@ fn a_browser_shows_when_it_was_seen_and_needs_no_mouse() {
     browser.press("Enter", enter);
     let title = browser.eval("document.querySelector('#detail h2').textContent");
     assert_eq!(title, "default/Deployment/web-300, hostPID: breaks");
+
+    // What is told anew moves only what has another place, and keeps where one is.
+    let (names, focus) = (
+        format!("{NAMES}.slice(0, 4).map(name => name.split('-')[1])"),
+        FOCUS,
+    );
+    browser.eval("part.value = ''; filter(); body.querySelectorAll('td.cell')[22 * 3 + 2].focus()");
+    assert_eq!(browser.eval(&names), json!(["0", "1", "10", "100"]));
+    assert_eq!(browser.eval(focus), "default/Deployment/web-100 hostIPC");
+    browser.eval("for (const row of body.rows) row.isSame = true; matrix.scrollTop = 600");
+    // What is looked at is to stay where it is, whatever comes or goes above it.
+    let looked_at = "new Promise(done => requestAnimationFrame(() => setTimeout(() => done(
+        [...body.rows].find(row => row.cells[0].textContent.endsWith('web-127'))
+          .getBoundingClientRect().top.toFixed()))))";
+    let place = browser.eval(looked_at);
+    browser.eval(
+        "(([zero, one, ten, ...others]) => {
+           ten.cells[0].state = 'denied';
+           report.workloads = [ten, ...others, zero];
+           draw();
+         })(report.workloads)",
+    );
+    assert_eq!(browser.eval(&names), json!(["10", "100", "101", "102"]));
+    assert_eq!(browser.eval(focus), "default/Deployment/web-100 hostIPC");
+    assert_eq!(browser.eval("body.rows[0].cells[2].textContent"), "denied");
+    let same = browser.eval("[...body.rows].slice(0, 3).map(row => row.isSame === true)");
+    assert_eq!(same, json!([false, true, true]));
+    assert_eq!(browser.eval(looked_at), place);
+    assert_eq!(
+        browser.eval("document.getElementById('count').textContent"),
+        "499 of 499 workloads"
+    );
     assert_no_request(&mut browser);
 }

@@ -25,7 +25,7 @@ const CLIENTS: usize = 16;
 /// How often the report is made at most.
 const PACE: Duration = Duration::from_secs(1);
 /// How often it is made at least, however long that takes.
-const SLOWEST: Duration = Duration::from_secs(30);
+const SLOWEST: Duration = Duration::from_secs(10);
 /// The pause after a report is so many times as long as it took: the judging goes first.
 const REST: u32 = 9;
 /// How often a report is told that is another only in how long was watched.

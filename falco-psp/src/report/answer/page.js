@@ -112,7 +112,7 @@ function makeRow(workload) {
     made.className = `cell ${cell.state}`;
     made.tabIndex = -1;
     made.dataset.control = cell.control;
-    if (fine) made.ariaLabel = "fine";
+    if (fine) made.setAttribute("aria-label", "fine");
   }
   return row;
 }
@@ -126,7 +126,7 @@ const placeOf = cell => ({ key: cell.parentElement.dataset.key, control: cell.da
 
 function drawRows() {
   const wanted = report.workloads.filter(fits);
-  const focused = document.activeElement.closest?.("td.cell");
+  const focused = document.activeElement?.closest("td.cell");
   const stop = body.querySelector('[tabindex="0"]');
   const [focus, reached] = [focused, stop].map(cell => cell && placeOf(cell));
   const next = new Map();
@@ -256,7 +256,7 @@ function drawTimeline() {
   const [from, to] = ends.reduce(([from, to], end) => [Math.min(from, end), Math.max(to, end)],
     [Infinity, -Infinity]);
   if (!isNew("timeline", [shown, all.length, from, to])) return;
-  const focused = document.activeElement.closest?.("#bars button");
+  const focused = document.activeElement?.closest("#bars button");
   const reached = bars.querySelector('[tabindex="0"]')?.dataset.place;
   bars.replaceChildren();
   const percent = time => to > from ? (time - from) / (to - from) * 100 : 0;
@@ -265,8 +265,8 @@ function drawTimeline() {
     button.type = "button";
     button.tabIndex = -1;
     button.dataset.place = JSON.stringify(bar.place);
-    button.ariaLabel = `${bar.what}: ${times(bar.count)}, from ${bar.first} to ${bar.last}`;
-    button.title = button.ariaLabel;
+    button.title = `${bar.what}: ${times(bar.count)}, from ${bar.first} to ${bar.last}`;
+    button.setAttribute("aria-label", button.title);
     add(button, "span", bar.what).className = "what";
     const track = add(button, "span", "");
     track.className = "track";
@@ -385,7 +385,7 @@ function follow(url) {
       report = JSON.parse(event.data);
       draw();
       tell("live", false);
-      put(time, `as of ${new Date().toLocaleTimeString()}`);
+      put(time, `last news at ${new Date().toLocaleTimeString()}`);
     });
     source.addEventListener("error", () => {
       // Else the browser tries again by itself.

@@ -81,7 +81,14 @@ impl Summary<'_> {
         for (id, rule, count) in self.tally.counts() {
             by_container.entry(id).or_default().push((rule, count));
         }
-        let folded: u64 = self.tally.folded().map(|(_, folded)| folded.subjects).sum();
+        let named_violating = by_container
+            .values()
+            .filter(|counts| self.violates(counts.iter().map(|(rule, _)| *rule)));
+        let named_violating = named_violating.count() as u64;
+        let folded = self.tally.folded();
+        let folded = folded.filter(|(rules, _)| self.violates(rules.iter().copied()));
+        let folded: u64 = folded.map(|(_, folded)| folded.subjects).sum();
+        let changed = by_container.len() as u64 - named_violating;
         let named = self.departed.named().count();
         let watched = (self.containers.len() + named) as u64 + self.departed.others;
         let seconds = self.elapsed.as_secs_f64();
@@ -90,10 +97,15 @@ impl Summary<'_> {
             1 => "violate the policy",
             _ => "violate a policy",
         };
-        match by_container.len() as u64 + folded {
+        match named_violating + folded {
             _ if self.rules.rules().is_empty() => writeln!(
                 text,
                 "{watched} containers in {seconds:.0} s, judged by no rule"
+            )?,
+            0 if changed > 0 => writeln!(
+                text,
+                "no violation in {watched} containers in {seconds:.0} s; admission would change \
+                 {changed} of them:"
             )?,
             0 => writeln!(
                 text,
@@ -121,6 +133,11 @@ impl Summary<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether one of these rules tells of more than a change.
+    fn violates(&self, mut rules: impl Iterator<Item = usize>) -> bool {
+        rules.any(|rule| !self.policies.only_changes(rule))
     }
 
     /// The container of this id, be it gone; of several the one that runs, or the last.

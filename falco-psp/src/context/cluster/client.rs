@@ -1,5 +1,6 @@
 //! Requests to an API server, each on a connection of its own: there are few.
 
+use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -19,18 +20,20 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::config::{Config, ConfigError};
+use super::config::{Access, ConfigError};
 
 /// How long a connection, or the head of an answer, may take.
 const HEAD_TIME: Duration = Duration::from_millis(if cfg!(test) { 400 } else { 15_000 });
 /// What an answer that is no list may have, such as the text of an error.
 const MAX_ERROR: usize = 64 << 10;
-/// What a page or an event may have. An object has 1.5 MiB at the most, which is etcd's bound.
+/// How many characters of a plain text are told.
+const MAX_WORDS: usize = 300;
+/// What a page, an event or a report of a pod may have. An object has 1.5 MiB at the most, which is etcd's bound.
 const MAX_BODY: usize = 64 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
-pub(super) enum AskError {
+pub(crate) enum AskError {
     /// What is needed to ask cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -78,21 +81,43 @@ impl Drop for Aborted {
 }
 
 /// Asks for `path`, which begins with a slash.
-pub(super) async fn get(config: &Config, path: &str) -> Result<Answer, AskError> {
-    timeout(HEAD_TIME, ask(config, path))
+pub(super) async fn get(access: &Access, path: &str) -> Result<Answer, AskError> {
+    timeout(HEAD_TIME, ask(access, path))
         .await
         .unwrap_or(Err(AskError::Silent))
 }
 
-async fn ask(config: &Config, path: &str) -> Result<Answer, AskError> {
+/// Asks for the whole of what is at `path`, which begins with a slash, and takes `time` at the most.
+pub(crate) async fn fetch(access: &Access, path: &str, time: Duration) -> Result<Bytes, AskError> {
+    timeout(time, async { ask(access, path).await?.body().await })
+        .await
+        .unwrap_or(Err(AskError::Silent))
+}
+
+/// A segment of a path, or a value of a query.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            // Writing to a string cannot fail.
+            _ => drop(write!(escaped, "%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+async fn ask(access: &Access, path: &str) -> Result<Answer, AskError> {
     let broken = |why: &dyn std::fmt::Display| AskError::Broken(why.to_string());
-    let (mut sender, connection) = connect(config).await.map_err(|why| broken(&why))?;
-    let prefix = config.server.path.trim_end_matches('/');
+    let (mut sender, connection) = connect(access).await.map_err(|why| broken(&why))?;
+    let prefix = access.server.path.trim_end_matches('/');
     let mut request = Request::get(format!("{prefix}{path}"))
-        .header(HOST, &config.server.authority)
+        .header(HOST, &access.server.authority)
         .header(ACCEPT, "application/json")
         .header(USER_AGENT, concat!("falco-psp/", env!("CARGO_PKG_VERSION")));
-    if let Some(token) = &config.token {
+    if let Some(token) = &access.token {
         let mut value = HeaderValue::try_from(format!("Bearer {}", token.text()?))
             .map_err(|_| AskError::Broken("the token is no text for a header".to_owned()))?;
         value.set_sensitive(true);
@@ -104,6 +129,8 @@ async fn ask(config: &Config, path: &str) -> Result<Answer, AskError> {
         .await
         .map_err(|why| broken(&why))?;
     let status = answer.status();
+    let kind = answer.headers().get(CONTENT_TYPE);
+    let is_plain = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
     let mut answer = Answer {
         body: answer.into_body(),
         buffer: BytesMut::new(),
@@ -114,21 +141,29 @@ async fn ask(config: &Config, path: &str) -> Result<Answer, AskError> {
     }
     let body = answer.whole(MAX_ERROR).await.unwrap_or_default();
     let told: Status = serde_json::from_slice(&body).unwrap_or_default();
-    Err(AskError::Refused {
-        status,
-        message: told.message,
-    })
+    // What is behind the API server, as a pod, may say it in plain words.
+    let message = match told.message.is_empty() && is_plain {
+        true => one_line(&String::from_utf8_lossy(&body)),
+        false => told.message,
+    };
+    Err(AskError::Refused { status, message })
 }
 
-async fn connect(config: &Config) -> io::Result<(SendRequest<Empty<Bytes>>, Aborted)> {
-    let address = (config.server.host.as_str(), config.server.port);
+/// A text of a few lines as one of a bearable length.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(MAX_WORDS).collect()
+}
+
+async fn connect(access: &Access) -> io::Result<(SendRequest<Empty<Bytes>>, Aborted)> {
+    let address = (access.server.host.as_str(), access.server.port);
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    match &config.tls {
+    match &access.tls {
         None => handshake(stream).await,
         Some(tls) => {
             let name =
-                ServerName::try_from(config.server.host.clone()).map_err(io::Error::other)?;
+                ServerName::try_from(access.server.host.clone()).map_err(io::Error::other)?;
             let connector = TlsConnector::from(tls.client().map_err(io::Error::other)?);
             handshake(connector.connect(name, stream).await?).await
         }

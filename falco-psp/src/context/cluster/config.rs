@@ -1,4 +1,4 @@
-//! Which API server to ask, as whom, and for which node's pods.
+//! Which API server to ask, as whom, and, for the agent, for which node's pods.
 
 use std::env;
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::exec::Exec;
 use super::kubeconfig;
 use super::tls::{Source, Tls};
 use crate::outputs::Url;
@@ -14,11 +15,17 @@ use crate::outputs::Url;
 /// Where a pod finds what it is to the API server.
 const IN_CLUSTER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// How the API server is asked.
+/// How the API server is asked for the pods of a node.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The node whose pods are watched.
     pub node: String,
+    pub(super) access: Access,
+}
+
+/// Which API server is asked, and as whom.
+#[derive(Clone, Debug)]
+pub struct Access {
     pub(super) server: Url,
     pub(super) tls: Option<Tls>,
     pub(super) token: Option<Token>,
@@ -61,6 +68,12 @@ pub enum ConfigError {
          kubectl get nodes lists them"
     )]
     NoNode,
+    /// There is no kubeconfig.
+    #[error(
+        "no kubeconfig, which says where the cluster is ({0} is not there): give --kubeconfig FILE, \
+         or set KUBECONFIG"
+    )]
+    NoKubeconfig(String),
 }
 
 impl Config {
@@ -77,18 +90,64 @@ impl Config {
             .map(str::to_owned)
             .or_else(|| env_text("NODE_NAME"));
         match (kubeconfig, node) {
-            (Some(path), Some(node)) => kubeconfig::read(path, node).map(Some),
+            (Some(path), Some(node)) => {
+                let access = kubeconfig::read(&[path.to_owned()], None, Exec::Refused)?;
+                Ok(Some(Self { node, access }))
+            }
             (Some(_), None) => Err(ConfigError::NoNode),
-            (None, Some(node)) => match (
-                env_text("KUBERNETES_SERVICE_HOST"),
-                env_text("KUBERNETES_SERVICE_PORT"),
-            ) {
-                (Some(host), Some(port)) => {
-                    Self::in_cluster(Path::new(IN_CLUSTER), &host, &port, node)
-                }
-                _ => Ok(None),
-            },
+            (None, Some(node)) => {
+                let access = Access::of_pod()?;
+                Ok(access.map(|access| Self { node, access }))
+            }
             (None, None) => Ok(None),
+        }
+    }
+}
+
+impl Access {
+    /// As kubectl finds it: this kubeconfig, else those of `KUBECONFIG`, else `~/.kube/config`, else,
+    /// in a pod, its service account. `context` is one of the kubeconfig's other than its current one.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn of_kubectl(
+        kubeconfig: Option<&Path>,
+        context: Option<&str>,
+    ) -> Result<Self, ConfigError> {
+        let paths = match kubeconfig {
+            Some(path) => vec![path.to_owned()],
+            None => kubeconfigs(),
+        };
+        // As kubectl does, those of a list that are not there are passed over.
+        let there: Vec<PathBuf> = match kubeconfig {
+            Some(_) => paths.clone(),
+            None => paths.iter().filter(|path| path.exists()).cloned().collect(),
+        };
+        if !there.is_empty() {
+            return kubeconfig::read(&there, context, Exec::Run);
+        }
+        let of_pod = match context {
+            Some(_) => None,
+            None => Self::of_pod()?,
+        };
+        of_pod.ok_or_else(|| {
+            let looked: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+            ConfigError::NoKubeconfig(looked.join(", "))
+        })
+    }
+
+    /// The server's host and port.
+    pub(crate) fn authority(&self) -> &str {
+        &self.server.authority
+    }
+
+    fn of_pod() -> Result<Option<Self>, ConfigError> {
+        match (
+            env_text("KUBERNETES_SERVICE_HOST"),
+            env_text("KUBERNETES_SERVICE_PORT"),
+        ) {
+            (Some(host), Some(port)) => Self::in_cluster(Path::new(IN_CLUSTER), &host, &port),
+            _ => Ok(None),
         }
     }
 
@@ -97,7 +156,6 @@ impl Config {
         folder: &Path,
         host: &str,
         port: &str,
-        node: String,
     ) -> Result<Option<Self>, ConfigError> {
         let token = folder.join("token");
         if !token.exists() {
@@ -115,7 +173,6 @@ impl Config {
         let server = Url::parse(&format!("https://{host}:{port}"))
             .map_err(|why| ConfigError::InCluster(format!("KUBERNETES_SERVICE_HOST: {why}")))?;
         Ok(Some(Self {
-            node,
             server,
             tls: Some(tls),
             token: Some(Token::File(token)),
@@ -141,6 +198,19 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
         path: path.to_owned(),
         why,
     })
+}
+
+/// Where kubectl looks for kubeconfigs.
+fn kubeconfigs() -> Vec<PathBuf> {
+    match env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty()) {
+        Some(paths) => env::split_paths(&paths)
+            .filter(|path| !path.as_os_str().is_empty())
+            .collect(),
+        None => {
+            let home = env::home_dir().unwrap_or_default();
+            vec![home.join(".kube/config")]
+        }
+    }
 }
 
 fn env_text(name: &str) -> Option<String> {

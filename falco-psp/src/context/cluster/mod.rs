@@ -5,6 +5,7 @@
 
 mod client;
 mod config;
+mod exec;
 mod kubeconfig;
 mod pods;
 mod tls;
@@ -18,7 +19,8 @@ use std::thread;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::container::{Container, Pod};
-pub use config::{Config, ConfigError};
+pub(crate) use client::{AskError, escaped, fetch};
+pub use config::{Access, Config, ConfigError};
 pub use pods::PodFacts;
 
 /// The pods of the node. Dropped, it ends the watching.

@@ -139,14 +139,17 @@ impl Server {
     }
 
     fn config(&self, token: Option<Token>) -> Config {
-        Config {
-            node: "node 1".to_owned(),
+        let access = Access {
             server: Url::parse(&format!("https://localhost:{}", self.port)).unwrap(),
             tls: Some(Tls {
                 ca: Some(Source::Data(self.ca.clone())),
                 identity: None,
             }),
             token,
+        };
+        Config {
+            node: "node 1".to_owned(),
+            access,
         }
     }
 
@@ -324,10 +327,8 @@ fn silence_nonsense_and_refusals_end() {
 fn a_server_that_nobody_vouches_for_gets_no_token() {
     let server = Server::start(|_, _, _| list(&[], 1, ""));
     let other = Server::start(|_, _, _| list(&[], 1, ""));
-    let config = Config {
-        tls: other.config(None).tls,
-        ..server.config(Some(Token::Text("secret".to_owned())))
-    };
+    let mut config = server.config(Some(Token::Text("secret".to_owned())));
+    config.access.tls = other.config(None).access.tls;
     let cluster = Cluster::start(config).unwrap();
     thread::sleep(Duration::from_millis(700));
     assert_eq!(cluster.pod("a"), Known::NotTold);
@@ -452,14 +453,18 @@ fn a_service_account_is_enough() {
     let folder = tempfile::tempdir().unwrap();
     let find = || {
         let port = server.port.to_string();
-        Config::in_cluster(folder.path(), "localhost", &port, "n".to_owned())
+        Access::in_cluster(folder.path(), "localhost", &port)
     };
     // A pod may have none.
     assert!(find().unwrap().is_none());
     fs::write(folder.path().join("token"), "of-the-pod").unwrap();
     assert!(find().unwrap_err().to_string().contains("ca.crt"));
     fs::write(folder.path().join("ca.crt"), &server.ca).unwrap();
-    let cluster = Cluster::start(find().unwrap().unwrap()).unwrap();
+    let config = Config {
+        node: "n".to_owned(),
+        access: find().unwrap().unwrap(),
+    };
+    let cluster = Cluster::start(config).unwrap();
     until("the list", || app(&cluster, "a").is_some());
 }
 

@@ -30,7 +30,8 @@ pub(super) struct Tls {
 }
 
 impl Source {
-    fn read(&self) -> Result<Cow<'_, [u8]>, String> {
+    /// Its text now.
+    pub(super) fn read(&self) -> Result<Cow<'_, [u8]>, String> {
         match self {
             Self::Data(data) => Ok(Cow::Borrowed(data)),
             Self::File(path) => fs::read(path)

@@ -2,7 +2,6 @@
 //! (kubernetes.io/docs/reference/using-api/api-concepts, "Efficient detection of changes"): a list
 //! in pages, then the changes since; all anew where the server no longer knows them.
 
-use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 
 use super::Table;
-use super::client::{AskError, Status, get};
+use super::client::{AskError, Status, escaped, get};
 use super::config::Config;
 use super::pods::{PodList, PodObject};
 
@@ -127,28 +126,13 @@ fn path(config: &Config) -> String {
     )
 }
 
-/// A value of a query.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                escaped.push(char::from(byte));
-            }
-            // Writing to a string cannot fail.
-            _ => drop(write!(escaped, "%{byte:02X}")),
-        }
-    }
-    escaped
-}
-
 /// Lists all pods of the node; the version from which changes are to be watched.
 async fn list(config: &Config, table: &Table) -> Result<String, AskError> {
     let first = format!("{}&limit={PAGE}", path(config));
     let mut question = first.clone();
     let mut pods = Vec::new();
     for _ in 0..MAX_PAGES {
-        let answer = match get(config, &question).await {
+        let answer = match get(&config.access, &question).await {
             // The rest of a list that took too long is gone: from the beginning, on failure.
             Err(error) if is_gone(&error) && question != first => {
                 return Err(AskError::Broken("the list has expired".to_owned()));
@@ -201,7 +185,7 @@ async fn changes(
         escaped(version)
     );
     let start = Instant::now();
-    let mut answer = get(config, &question).await?;
+    let mut answer = get(&config.access, &question).await?;
     let mut version = version.to_owned();
     loop {
         // Only a watch that holds shows that all is well again.
@@ -291,7 +275,7 @@ impl Course {
         let text = format!(
             "the API server {} does not tell the pods of this node: {error}{advice}; it is asked \
              again",
-            config.server.authority
+            config.access.server.authority
         );
         if self.told.as_ref() != Some(&text) {
             eprintln!("{text}");

@@ -1,10 +1,12 @@
 //! Making one answer of several, as of all nodes of a cluster.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use thiserror::Error;
 
 use super::{
@@ -62,72 +64,120 @@ pub enum MergeError {
 /// # Errors
 /// See [`MergeError`].
 pub fn merge(paths: &[PathBuf]) -> Result<Answer, MergeError> {
-    let mut merged: Option<Answer> = None;
-    let mut unnamed = 0;
-    let mut rows: BTreeMap<(String, String, String), Workload> = BTreeMap::new();
+    let mut merger = Merger::default();
     for path in paths {
-        let mut answer = read(path)?;
-        let named = answer.workloads.iter().filter(|w| w.state.is_broken());
-        let of_node = answer.breaking.saturating_sub(named.count() as u64);
-        unnamed = u64::saturating_add(unnamed, of_node);
-        add_rows(&mut rows, std::mem::take(&mut answer.workloads));
-        for text in answer.weaknesses.iter_mut().chain(&mut answer.notes) {
-            *text = format!("{}: {text}", path.display());
-        }
-        match &mut merged {
-            None => merged = Some(answer),
-            Some(first) if first.policies != answer.policies => {
-                return Err(MergeError::Policies {
-                    path: path.clone(),
+        let answer = read(path)?;
+        let added = merger.add(path.display(), answer);
+        added.map_err(|mismatch| match mismatch {
+            Mismatch::Policies { policies, first } => MergeError::Policies {
+                path: path.clone(),
+                policies,
+                first,
+            },
+            Mismatch::Controls => MergeError::Controls { path: path.clone() },
+        })?;
+    }
+    Ok(merger.finish(Vec::new(), Vec::new()))
+}
+
+/// Reports that become one, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Merger {
+    merged: Option<Answer>,
+    /// Workloads that break and are in no row of their report.
+    unnamed: u64,
+    rows: BTreeMap<(String, String, String), Workload>,
+}
+
+/// Why a report does not go together with those before.
+#[derive(Debug)]
+pub(crate) enum Mismatch {
+    /// It is about other policies.
+    Policies {
+        /// What it is about.
+        policies: String,
+        /// What the first is about.
+        first: String,
+    },
+    /// Its policies have the same names and restrict other controls.
+    Controls,
+}
+
+impl Merger {
+    /// Adds a report; its weaknesses and notes are told as those of `source`.
+    ///
+    /// # Errors
+    /// It is not about the same as the first. Nothing of it was added then.
+    pub(crate) fn add(&mut self, source: impl Display, mut answer: Answer) -> Result<(), Mismatch> {
+        if let Some(first) = &self.merged {
+            if first.policies != answer.policies {
+                return Err(Mismatch::Policies {
                     policies: answer.policies.join(", "),
                     first: first.policies.join(", "),
                 });
             }
-            Some(first) if first.controls != answer.controls => {
-                return Err(MergeError::Controls { path: path.clone() });
+            if first.controls != answer.controls {
+                return Err(Mismatch::Controls);
             }
+        }
+        for text in answer.weaknesses.iter_mut().chain(&mut answer.notes) {
+            *text = format!("{source}: {text}");
+        }
+        self.take(answer);
+        Ok(())
+    }
+
+    fn take(&mut self, mut answer: Answer) {
+        let named = answer.workloads.iter().filter(|w| w.state.is_broken());
+        let of_node = answer.breaking.saturating_sub(named.count() as u64);
+        self.unnamed = self.unnamed.saturating_add(of_node);
+        for workload in std::mem::take(&mut answer.workloads) {
+            let id = (
+                workload.namespace.clone(),
+                workload.kind.clone(),
+                workload.name.clone(),
+            );
+            match self.rows.get_mut(&id) {
+                Some(known) => known.add(workload),
+                None => _ = self.rows.insert(id, workload),
+            }
+        }
+        match &mut self.merged {
+            None => self.merged = Some(answer),
             Some(first) => {
                 first.seen.add(&answer.seen);
                 first.add_allowances(answer.allowances);
-                first.weaknesses.extend(answer.weaknesses);
-                first.notes.extend(answer.notes);
+                add_new(&mut first.weaknesses, answer.weaknesses);
+                add_new(&mut first.notes, answer.notes);
             }
         }
     }
-    let merged = merged.unwrap_or_else(nothing);
-    Ok(Answer {
-        workloads: rows.into_values().collect(),
-        ..merged
+
+    /// The answer of all; `weaknesses` and `notes` are told before those of the reports.
+    pub(crate) fn finish(self, mut weaknesses: Vec<String>, mut notes: Vec<String>) -> Answer {
+        let mut merged = self.merged.unwrap_or_else(nothing);
+        weaknesses.append(&mut merged.weaknesses);
+        notes.append(&mut merged.notes);
+        Answer {
+            workloads: self.rows.into_values().collect(),
+            weaknesses,
+            notes,
+            ..merged
+        }
+        .conclude(self.unnamed)
     }
-    .conclude(unnamed))
 }
 
 impl Answer {
     /// One answer of several about the same policies, by different sources.
     pub fn join(answers: Vec<Self>) -> Self {
-        let mut rows: BTreeMap<(String, String, String), Workload> = BTreeMap::new();
-        let mut joined: Option<Self> = None;
-        for mut answer in answers {
-            add_rows(&mut rows, std::mem::take(&mut answer.workloads));
-            match &mut joined {
-                None => joined = Some(answer),
-                Some(first) => {
-                    first.seen.add(&answer.seen);
-                    first.add_allowances(answer.allowances);
-                    add_new(&mut first.weaknesses, answer.weaknesses);
-                    add_new(&mut first.notes, answer.notes);
-                }
-            }
+        let mut merger = Merger::default();
+        for answer in answers {
+            merger.take(answer);
         }
-        Self {
-            workloads: rows.into_values().collect(),
-            ..joined.unwrap_or_else(nothing)
-        }
-        .conclude(0)
+        merger.finish(Vec::new(), Vec::new())
     }
-}
 
-impl Answer {
     fn add_allowances(&mut self, others: Vec<Allowance>) {
         for other in others {
             let is_same = |known: &&mut Allowance| {
@@ -138,23 +188,6 @@ impl Answer {
                 Some(known) => known.add(other),
                 None => self.allowances.push(other),
             }
-        }
-    }
-}
-
-fn add_rows(
-    rows: &mut BTreeMap<(String, String, String), Workload>,
-    workloads: impl IntoIterator<Item = Workload>,
-) {
-    for workload in workloads {
-        let id = (
-            workload.namespace.clone(),
-            workload.kind.clone(),
-            workload.name.clone(),
-        );
-        match rows.get_mut(&id) {
-            Some(known) => known.add(workload),
-            None => _ = rows.insert(id, workload),
         }
     }
 }
@@ -180,16 +213,55 @@ fn read(path: &Path) -> Result<Answer, MergeError> {
         path: path.to_owned(),
         why,
     })?;
-    let answer: Answer = serde_json::from_slice(&text).map_err(|why| MergeError::NoReport {
-        path: path.to_owned(),
-        why,
-    })?;
-    match answer.version {
-        VERSION => Ok(answer),
-        version => Err(MergeError::Version {
+    Answer::from_json(&text).map_err(|error| match error {
+        ReadError::NoReport(why) => MergeError::NoReport {
+            path: path.to_owned(),
+            why,
+        },
+        ReadError::Version(version) => MergeError::Version {
             path: path.to_owned(),
             version,
-        }),
+        },
+    })
+}
+
+/// Why a text is no report.
+#[derive(Debug, Error)]
+pub(crate) enum ReadError {
+    /// It is none.
+    #[error("no report: {0}")]
+    NoReport(serde_json::Error),
+    /// It is one of another form.
+    #[error("a report of version {0}; this falco-psp reads {VERSION}")]
+    Version(u32),
+}
+
+/// What every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+impl Answer {
+    /// Reads a report in JSON.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub(crate) fn from_json(text: &[u8]) -> Result<Self, ReadError> {
+        let answer = match serde_json::from_slice::<Self>(text) {
+            Ok(answer) => answer,
+            // A later form may be one that cannot be read as this one.
+            Err(why) => {
+                return Err(match serde_json::from_slice::<Versioned>(text) {
+                    Ok(Versioned { version }) if version != VERSION => ReadError::Version(version),
+                    _ => ReadError::NoReport(why),
+                });
+            }
+        };
+        match answer.version {
+            VERSION => Ok(answer),
+            version => Err(ReadError::Version(version)),
+        }
     }
 }
 

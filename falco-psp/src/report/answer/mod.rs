@@ -30,6 +30,7 @@ pub use allowances::Allowance;
 pub use cells::{Declared, answer};
 pub(crate) use html::security_policy;
 pub use merge::{MergeError, merge};
+pub(crate) use merge::{Merger, ReadError};
 pub use policyreport::Error as PolicyReportError;
 pub use request::{Format, Request, RequestError, Requests};
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use regex::Regex;
 
+use crate::collect;
 use crate::context::cri::Choice;
 use crate::fields::Source;
 use crate::outputs::options::OutputOptions;
@@ -206,6 +207,13 @@ pub enum ReportCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Asks each agent of a cluster for its report, through the API server, and makes one of them
+    ///
+    /// The same as kubectl falco-psp. A pod that gives no report is named as what was not seen. Needs
+    /// list of pods and get of pods/proxy in the agents' namespace.
+    ///
+    /// Exit code: 0 no workload breaks, 2 some do, 1 an error.
+    Collect(Box<collect::Options>),
 }
 
 /// Whose rules language it is.

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod audit;
 pub mod check;
 pub mod cli;
+pub mod collect;
 pub mod compare;
 pub mod config;
 pub mod container;

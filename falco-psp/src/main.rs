@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 use falco_psp::cli::{CheckFormat, Cli, Command, ReportCommand, RulesFormat, Watch};
+use falco_psp::collect::plugin::{self, Plugin};
+use falco_psp::collect::{self, Options};
 use falco_psp::config::{CommandLine, ConfigError};
 use falco_psp::fields::{Source, list};
 use falco_psp::outputs::alert::Format;
@@ -15,7 +17,9 @@ use falco_psp::own_rules::{OwnRules, OwnRulesError};
 use falco_psp::policies::{self, Limits, Policies, PolicyError};
 use falco_psp::recording::Recording;
 use falco_psp::recording::redact::Redactor;
-use falco_psp::report::answer::{Format as ReportFormat, Request, Requests, merge};
+use falco_psp::report::answer::{
+    Answer, Format as ReportFormat, Request, RequestError, Requests, merge,
+};
 use falco_psp::{check, compare, doctor, explain, memory, mend, privileges, validate, watch};
 use tracing::level_filters::LevelFilter;
 
@@ -25,16 +29,15 @@ const VIOLATIONS: u8 = 2;
 const ERROR: u8 = 1;
 
 fn main() -> ExitCode {
+    if plugin::is_plugin(std::env::args_os().next().as_deref()) {
+        return match Plugin::try_parse() {
+            Ok(plugin) => end(run_plugin(plugin)),
+            Err(help) => usage(&help),
+        };
+    }
     let line = match CommandLine::read(std::env::args_os()) {
         Ok(line) => line,
-        Err(ConfigError::Usage(help)) => {
-            let _ = help.print();
-            // clap's own code for wrong usage, 2, means violations here.
-            return match help.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-                _ => ExitCode::from(ERROR),
-            };
-        }
+        Err(ConfigError::Usage(help)) => return usage(&help),
         Err(error @ ConfigError::Read { .. }) => {
             eprintln!("falco-psp: {error}");
             return ExitCode::from(ERROR);
@@ -45,10 +48,24 @@ fn main() -> ExitCode {
             return ExitCode::from(ERROR);
         }
     };
-    let ended = match line.cli.watch.print_config {
+    end(match line.cli.watch.print_config {
         true => print(&line.config()).map(|()| ExitCode::SUCCESS),
         false => run(line.cli),
-    };
+    })
+}
+
+/// Prints what clap has to say.
+fn usage(help: &clap::Error) -> ExitCode {
+    let _ = help.print();
+    // clap's own code for wrong usage, 2, means violations here.
+    match help.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(ERROR),
+    }
+}
+
+/// The exit code; tells an error.
+fn end(ended: anyhow::Result<ExitCode>) -> ExitCode {
     match ended {
         Ok(code) => code,
         Err(error) => {
@@ -177,23 +194,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Report {
             command: ReportCommand::Merge { report, files },
         }) => {
-            let text = [Request {
-                format: ReportFormat::Text,
-                path: None,
-            }];
-            let wanted = if report.is_empty() {
-                &text[..]
-            } else {
-                &report
-            };
-            let reports = Requests::new(wanted)?;
+            let reports = requests(&report)?;
             let merged = merge(&files)?;
             reports.write(&merged)?;
-            Ok(ExitCode::from(match merged.breaking {
-                0 => 0,
-                _ => VIOLATIONS,
-            }))
+            Ok(of_answer(&merged))
         }
+        Some(Command::Report {
+            command: ReportCommand::Collect(options),
+        }) => collect(&options),
         Some(Command::Validate { files, json }) => {
             let validated = validate::validate(&files)?;
             if json {
@@ -238,9 +246,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(if checkup.healthy { 0 } else { ERROR }))
         }
         Some(Command::Completions { shell }) => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "falco-psp", &mut text);
-            print(&String::from_utf8_lossy(&text))?;
+            print(&completions(shell, Cli::command(), "falco-psp"))?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Man { command }) => {
@@ -254,10 +260,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                     .with_context(|| format!("there is no command {name}"))?
                     .clone(),
             };
-            let mut text = Vec::new();
-            let page = clap_mangen::Man::new(page);
-            page.render(&mut text).context("cannot write the page")?;
-            print(&String::from_utf8_lossy(&text))?;
+            print(&manual(page)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Record(record)) => {
@@ -266,6 +269,60 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         None => watch(&cli.watch, None),
     }
+}
+
+/// What `kubectl falco-psp` does.
+fn run_plugin(plugin: Plugin) -> anyhow::Result<ExitCode> {
+    match plugin.command {
+        None => return collect(&plugin.options),
+        // A shell completes the file's own name; kubectl's two words are kubectl's to complete.
+        Some(plugin::Command::Completions { shell }) => {
+            print(&completions(shell, Plugin::command(), plugin::FILE_NAME))?;
+        }
+        Some(plugin::Command::Man) => print(&manual(Plugin::command())?)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes one report of those of a cluster's agents.
+fn collect(options: &Options) -> anyhow::Result<ExitCode> {
+    let reports = requests(&options.report)?;
+    let collected = collect::collect(options)?;
+    reports.write(&collected)?;
+    Ok(of_answer(&collected))
+}
+
+/// The reports that are wanted; as text if nobody says.
+fn requests(wanted: &[Request]) -> Result<Requests, RequestError> {
+    let text = Request {
+        format: ReportFormat::Text,
+        path: None,
+    };
+    match wanted {
+        [] => Requests::new(&[text]),
+        wanted => Requests::new(wanted),
+    }
+}
+
+/// Whether some workload breaks.
+fn of_answer(answer: &Answer) -> ExitCode {
+    ExitCode::from(match answer.breaking {
+        0 => 0,
+        _ => VIOLATIONS,
+    })
+}
+
+fn completions(shell: clap_complete::Shell, mut command: clap::Command, name: &str) -> String {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn manual(command: clap::Command) -> anyhow::Result<String> {
+    let mut text = Vec::new();
+    let page = clap_mangen::Man::new(command);
+    page.render(&mut text).context("cannot write the page")?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Watches, and records into a file, without what the redactor finds, if there is to be one.

@@ -29,8 +29,8 @@ use crate::rules::escape;
 pub use allowances::Allowance;
 pub use cells::{Declared, answer};
 pub(crate) use html::security_policy;
+pub(crate) use merge::Merger;
 pub use merge::{MergeError, merge};
-pub(crate) use merge::{Merger, ReadError};
 pub use policyreport::Error as PolicyReportError;
 pub use request::{Format, Request, RequestError, Requests};
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fs, process::Command};
 
 use clap::{CommandFactory as _, Parser as _};
 use falco_psp::cli::Cli;
+use falco_psp::collect::plugin::Plugin;
 use serde_json::Value;
 
 use super::kustomize::{self, OVERLAYS, deploy, only, render};
@@ -243,4 +244,40 @@ fn the_policy_is_the_example_and_loads() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// `kubectl falco-psp` finds what `deploy` installs, and its Role is enough for it and for no more.
+#[test]
+fn the_defaults_of_collecting_are_those_of_the_manifests() {
+    if !kustomize::available() {
+        return;
+    }
+    let plugin = Plugin::try_parse_from(["kubectl-falco_psp"]);
+    let options = plugin.expect("options").options;
+    for overlay in ["privileged", "least-privilege", "prometheus"] {
+        let objects = render(overlay);
+        let agents = only(&objects, "DaemonSet");
+        assert_eq!(agents["metadata"]["namespace"], options.namespace.as_str());
+        let pod = &agents["spec"]["template"];
+        for label in options.selector.split(',') {
+            let (name, value) = label.split_once('=').expect(label);
+            assert_eq!(pod["metadata"]["labels"][name], value, "{overlay}");
+        }
+        // The API server asks the pod's own address.
+        assert_ne!(pod["spec"]["hostNetwork"], true, "{overlay}");
+        let listen = format!("--listen=0.0.0.0:{}", options.port);
+        let arguments = strings(&pod["spec"]["containers"][0]["args"]);
+        assert!(arguments.contains(&listen.as_str()), "{overlay}");
+        let role = only(&objects, "Role");
+        assert_eq!(role["metadata"]["namespace"], options.namespace.as_str());
+        let rules: Vec<_> = each(&role["rules"])
+            .map(|rule| (strings(&rule["resources"]), strings(&rule["verbs"])))
+            .collect();
+        let expected = [
+            (vec!["pods"], vec!["list"]),
+            (vec!["pods/proxy"], vec!["get"]),
+        ];
+        assert_eq!(rules, expected, "{overlay}");
+        assert!(objects.iter().all(|object| object["kind"] != "RoleBinding"));
+    }
 }

@@ -216,7 +216,7 @@ mod tests {
         let proof = ask(&says(r#"{\"token\":\"of-$WHO\"}"#)).unwrap();
         assert_eq!(proof.token.as_deref(), Some("of-me"));
         let tells = program(
-            "echo \"$KUBERNETES_EXEC_INFO\" >&2; case $KUBERNETES_EXEC_INFO in \
+            "case $KUBERNETES_EXEC_INFO in \
              *https://h:6443*aGk=*) exit 7;; esac",
         );
         let error = ask(&tells).unwrap_err();

@@ -8,7 +8,8 @@ use crate::context::host::HostNamespaces;
 use crate::context::lsm::Modules;
 use crate::context::{cri, mountinfo, processes, sockets};
 use crate::privileges;
-use crate::sources::syscall::load::{self, HOOKS, KernelSide, LoadError, Options};
+use crate::sources::syscall::hooks::HOOKS;
+use crate::sources::syscall::load::{self, KernelSide, LoadError, Options};
 use crate::sources::syscall::object::OBJECT;
 use crate::sources::syscall::offsets;
 
@@ -125,22 +126,41 @@ pub fn examine() -> Checkup {
             };
             KernelSide::start(&host, options, |_| true)
         });
-    let mut optional = Vec::new();
+    let mut untold = Vec::new();
     for hook in HOOKS {
-        let what = format!("tp_btf {}", hook.tracepoint);
-        let needs = format!("{} (Linux {} or newer)", hook.fact, hook.minimum_kernel);
+        let what = hook.label();
+        let needs = format!(
+            "{} (Linux {} or newer)",
+            hook.describes, hook.minimum_kernel
+        );
         match &started {
-            Some(Ok(side)) if side.hooks.contains(hook) => line(true, &what, hook.fact),
-            // An older kernel is no fault.
-            Some(Ok(_)) if hook.is_optional => optional.push((what, needs)),
+            Some(Ok(side)) if side.hooks.contains(hook) => line(true, &what, hook.describes),
+            // One tier is enough, and an older kernel is no fault.
+            Some(Ok(side)) if hook.tier_of.is_some() => {
+                let mut refused = side.refused.iter();
+                let refused = refused.find(|refused| refused.hook == *hook);
+                let is_told = side.hooks.iter().any(|used| used.tier_of == hook.tier_of);
+                untold.push(match (refused, is_told) {
+                    (Some(refused), true) => (
+                        "instead",
+                        what,
+                        format!("{}: the next one does its work", refused.why),
+                    ),
+                    (None, true) => ("spare  ", what, "not tried: not needed".to_owned()),
+                    (Some(refused), false) => {
+                        ("unknown", what, format!("{needs}: {}", refused.why))
+                    }
+                    (None, false) => ("unknown", what, needs),
+                });
+            }
             Some(Ok(_)) => line(false, &what, &needs),
             Some(Err(error)) => line(false, &what, &error.to_string()),
             None => line(false, &what, &format!("not tried: {needs}")),
         }
     }
-    for (what, needs) in optional {
+    for (mark, what, detail) in untold {
         // Writing to a string cannot fail.
-        let _ = writeln!(report, "unknown  {what:<26} {needs}");
+        let _ = writeln!(report, "{mark}  {what:<26} {detail}");
     }
     for Row {
         what,

@@ -199,6 +199,8 @@ fn the_doctor_names_every_hook() {
         "kernel types",
         "sched_process_exec",
         "sys_exit",
+        "tp_btf cap_capable",
+        "fexit cap_capable",
         "container runtime",
         "hostPorts",
         "seccomp",

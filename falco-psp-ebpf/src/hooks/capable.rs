@@ -1,7 +1,9 @@
 //! The kernel looked whether a task has a capability.
 
 use aya_ebpf::{
-    helpers::generated::bpf_task_pt_regs, macros::btf_tracepoint, programs::BtfTracePointContext,
+    helpers::generated::bpf_task_pt_regs,
+    macros::{btf_tracepoint, fexit},
+    programs::{BtfTracePointContext, FExitContext},
 };
 use falco_psp_common::{
     ledger::Fate,
@@ -18,52 +20,94 @@ use crate::{
     task::Task,
 };
 
+/// `CAP_OPT_NOAUDIT` of `include/linux/security.h`: the kernel only wants to know whether it could.
+const NO_AUDIT: u32 = 1 << 1;
+
+/// A check by `cap_capable()` of `security/commoncap.c`, which every check comes to.
+#[derive(Clone, Copy)]
+struct Check {
+    cred: *const u8,
+    target_ns: *const u8,
+    capability: i32,
+    /// 0 if the capability is there.
+    result: i32,
+}
+
 /// `cap_capable(const struct cred *cred, struct user_namespace *target_ns, const struct
 /// user_namespace *capable_ns, int cap, int ret)` (`include/trace/events/capability.h`, since Linux
-/// 6.14): runs in the task, after each check by `cap_capable()` of `security/commoncap.c`.
+/// 6.14): runs in the task, after each check.
 #[btf_tracepoint(function = "cap_capable")]
 pub(crate) fn capable(context: BtfTracePointContext) -> i32 {
     emit::count(Kind::Capability, Fate::Seen);
+    see(Check {
+        cred: context.arg(0),
+        target_ns: context.arg(1),
+        capability: context.arg(3),
+        result: context.arg(4),
+    });
+    0
+}
+
+/// `cap_capable(const struct cred *cred, struct user_namespace *targ_ns, int cap, unsigned int opts)`
+/// (`security/commoncap.c`) returned: the same for kernels without the tracepoint. What it returned
+/// stands behind its arguments (`btf_ctx_access` of `kernel/bpf/btf.c`).
+#[fexit(function = "cap_capable")]
+pub(crate) fn capable_exit(context: FExitContext) -> i32 {
+    emit::count(Kind::Capability, Fate::Seen);
+    if context.arg::<u32>(3) & NO_AUDIT != 0 {
+        // No use. The exception is a seccomp filter without no_new_privs (`seccomp_prepare_filter`),
+        // and that takes a capability which no runtime gives by itself: holding it is told anyway.
+        emit::count(Kind::Capability, Fate::Filtered);
+        return 0;
+    }
+    see(Check {
+        cred: context.arg(0),
+        target_ns: context.arg(1),
+        capability: context.arg(2),
+        result: context.arg(4),
+    });
+    0
+}
+
+/// Tells of the check if it is one of a container and a use.
+#[inline(always)]
+fn see(check: Check) {
     let Some(task) = Task::current() else {
         emit::count(Kind::Capability, Fate::ReadFailed);
-        return 0;
+        return;
     };
     if !task.may_be_container() {
         emit::count(Kind::Capability, Fate::Filtered);
-        return 0;
+        return;
     }
-    let cred: *const u8 = context.arg(0);
-    let target_ns: *const u8 = context.arg(1);
-    let capability: i32 = context.arg(3);
-    let result: i32 = context.arg(4);
     let Some(call) = task.call() else {
         // A kernel thread's work, or a fault in user space: no call that could fail.
         emit::count(Kind::Capability, Fate::Filtered);
-        return 0;
+        return;
     };
     // What was refused was no use. A check with other credentials than the task's own is one of the
     // kernel's for itself, such as overlayfs's with those of whoever mounted it.
-    if result != 0
-        || !task.acts_as(cred as u64, target_ns as u64)
-        || is_incidental(call, capability as u32)
+    if check.result != 0
+        || !task.acts_as(check.cred as u64, check.target_ns as u64)
+        || is_incidental(call, check.capability as u32)
     {
         emit::count(Kind::Capability, Fate::Filtered);
-        return 0;
+        return;
     }
+    // One slot for both programs: only one of them is attached.
     let Some(scratch) = SCRATCH.get_ptr_mut(2) else {
         emit::count(Kind::Capability, Fate::ReadFailed);
-        return 0;
+        return;
     };
     // SAFETY: this CPU's slot of this program: a program is not run again on a CPU where it is
     // still running.
     let scratch = unsafe { &mut *scratch };
     scratch.fixed.call = call;
     scratch.fixed.result = 0;
-    scratch.fixed.capability = capability as u16;
+    scratch.fixed.capability = check.capability as u16;
     if record(&task, scratch).is_none() {
         emit::count(Kind::Capability, Fate::ReadFailed);
     }
-    0
 }
 
 /// Whether the kernel asks for this capability in this call although the call does not need it.

@@ -13,6 +13,7 @@ use crate::context::metadata::MetadataCounts;
 use crate::context::processes::now_ns;
 use crate::event::{Activity, CAPABLE, Process, ROOT_WRITE, VOLUME_WRITE};
 use crate::fields::Source;
+use crate::sources::syscall::hooks::tells_capability_use;
 use crate::sources::syscall::ledger::Counts;
 
 /// The version of the format that is written; older ones are read as well.
@@ -116,7 +117,7 @@ impl MadeBy {
     /// The types of events that are not in the recording, by our words.
     pub fn unseen(&self) -> Vec<&'static str> {
         let known = [CAPABLE, ROOT_WRITE, VOLUME_WRITE];
-        let has_capable = self.hooks.iter().any(|hook| hook == "cap_capable");
+        let has_capable = tells_capability_use(&self.hooks);
         let is_unseen = |kind: &&str| {
             self.unseen.iter().any(|unseen| unseen == kind) || (*kind == CAPABLE && !has_capable)
         };

@@ -104,7 +104,7 @@ impl Live {
         tracing::info!(ring_bytes, "hooks attached");
         let found = agent.scan();
         let running: HashSet<&str> = found.iter().map(|(container, _)| &*container.id).collect();
-        let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.tracepoint).collect();
+        let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.name).collect();
         // In one piece: alerts may come at the same time.
         if let Some(recorder) = recorder {
             recorder.start(Start::now(

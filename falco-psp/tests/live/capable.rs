@@ -55,7 +55,7 @@ fn run(bundle: Bundle, until: Option<&str>) -> Result<(Container, Ended)> {
 
 #[test]
 fn a_server_that_drops_its_rights_uses_four_capabilities() -> Result<()> {
-    if !needs::containers() || !needs::tracepoint("cap_capable") {
+    if !needs::containers() || !needs::capability_use() {
         return Ok(());
     }
     let bundle = Bundle::new()?
@@ -92,7 +92,7 @@ fn a_server_that_drops_its_rights_uses_four_capabilities() -> Result<()> {
 
 #[test]
 fn what_the_kernel_asks_for_by_itself_is_no_use() -> Result<()> {
-    if !needs::containers() || !needs::tracepoint("cap_capable") {
+    if !needs::containers() || !needs::capability_use() {
         return Ok(());
     }
     // With all capabilities: memory, programs, files and processes need none of them.
@@ -109,7 +109,7 @@ fn what_the_kernel_asks_for_by_itself_is_no_use() -> Result<()> {
 
 #[test]
 fn the_runtimes_use_does_not_hide_the_workloads() -> Result<()> {
-    if !needs::containers() || !needs::tracepoint("cap_capable") {
+    if !needs::containers() || !needs::capability_use() {
         return Ok(());
     }
     // runc has called setuid in the container before.

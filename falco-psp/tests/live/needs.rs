@@ -17,18 +17,23 @@ pub(crate) fn containerd() -> bool {
     containers() && met(missing_containerd())
 }
 
-/// Whether the kernel has this tracepoint, by its own types. Where it has not, no machine can run the
-/// test, CI included.
-pub(crate) fn tracepoint(name: &str) -> bool {
+/// Whether the kernel has something that tells which capabilities are used: the tracepoint, or the
+/// function and ftrace. By the kernel's own types and not by what the agent says, whose faults the
+/// tests are to find. Where there is neither, no machine can run the test, CI included.
+pub(crate) fn capability_use() -> bool {
     let types = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
-    let name_there = format!("btf_trace_{name}\0");
-    let is_there = types
-        .windows(name_there.len())
-        .any(|part| part == name_there.as_bytes());
-    if !is_there {
-        println!("skipped: this kernel has no tracepoint {name}");
+    let names = |name: &str| {
+        let name = format!("\0{name}\0");
+        types
+            .windows(name.len())
+            .any(|part| part == name.as_bytes())
+    };
+    let ftrace = fs::read_to_string("/proc/sys/kernel/ftrace_enabled").unwrap_or_default();
+    let is_told = names("btf_trace_cap_capable") || (names("cap_capable") && ftrace.trim() == "1");
+    if !is_told {
+        println!("skipped: this kernel has no tracepoint cap_capable, and no ftrace");
     }
-    is_there
+    is_told
 }
 
 fn met(missing: Option<&str>) -> bool {

@@ -140,7 +140,7 @@ fn expected(of: &[(&str, States<'_>)]) -> Cells {
 
 #[test]
 fn six_workloads_by_three_policies() -> Result<()> {
-    if !needs::containers() || !needs::tracepoint("cap_capable") {
+    if !needs::containers() || !needs::capability_use() {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
@@ -256,7 +256,7 @@ fn whether_a_path_of_the_host_is_written_to_is_told() -> Result<()> {
 
 #[test]
 fn what_nobody_uses_of_a_policy_is_told() -> Result<()> {
-    if !needs::containers() || !needs::tracepoint("cap_capable") {
+    if !needs::containers() || !needs::capability_use() {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
@@ -342,7 +342,7 @@ fn broken(report: &Value) -> Vec<(String, String)> {
 
 #[test]
 fn a_changed_policy_admits_what_was_broken() -> Result<()> {
-    if !needs::containers() || !needs::tracepoint("cap_capable") {
+    if !needs::containers() || !needs::capability_use() {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
@@ -372,7 +372,7 @@ fn a_changed_policy_admits_what_was_broken() -> Result<()> {
 
 #[test]
 fn a_changed_manifest_is_admitted_and_its_container_runs() -> Result<()> {
-    if !needs::containers() || !needs::tracepoint("cap_capable") {
+    if !needs::containers() || !needs::capability_use() {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;

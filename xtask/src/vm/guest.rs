@@ -24,7 +24,7 @@ exec /bin/busybox switch_root /new /second
 const SECOND: &str = "#!/bin/busybox sh
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/
 /bin/busybox --install -s /bin
-mkdir -p /proc /sys /dev /tmp /run /root /etc /var/lib
+mkdir -p /proc /sys /dev /tmp /run /root /etc /var/lib /var/log
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
@@ -37,7 +37,7 @@ echo root:x:0:0::/:/bin/sh > /etc/passwd
 uname -r
 AGENT doctor
 FALCO_PSP_WORKLOAD=WORKLOAD TESTS --test-threads=1 \\
-    harness:: runtime:: kernel:: capable:: files:: posture::an_alert ledger::
+    harness:: runtime:: kernel:: capable:: scene:: files:: posture::an_alert ledger::
 echo RESULT$?
 poweroff -f
 ";

@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
-use aya::programs::{BtfTracePoint, ProgramError};
-use aya::{Btf as KernelBtf, BtfError as KernelBtfError, Ebpf, EbpfLoader};
+use aya::programs::ProgramError;
+use aya::{Btf as KernelBtf, Ebpf, EbpfLoader};
 use falco_psp_common::offsets::Settings;
 use thiserror::Error;
 
 use super::btf::{Btf, BtfError};
+use super::hooks::{Attached, HOOKS, Hook, Refused};
 use super::object::OBJECT;
 use super::offsets::{self, Fact, Missing};
 use super::{calls, syscalls};
@@ -115,47 +116,6 @@ impl<'a> Options<'a> {
     }
 }
 
-/// A hook, as `doctor` and the header show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hook {
-    /// Name of the program in the object.
-    pub program: &'static str,
-    /// Name of the tracepoint.
-    pub tracepoint: &'static str,
-    /// What it tells.
-    pub fact: &'static str,
-    /// The first kernel that has it.
-    pub minimum_kernel: &'static str,
-    /// Whether the others are worth attaching where the kernel does not have it.
-    pub is_optional: bool,
-}
-
-/// All hooks.
-pub const HOOKS: &[Hook] = &[
-    Hook {
-        program: "exec",
-        tracepoint: "sched_process_exec",
-        fact: "programs executed, with their ids, capabilities and namespaces",
-        minimum_kernel: "5.11",
-        is_optional: false,
-    },
-    Hook {
-        program: "calls",
-        tracepoint: "sys_exit",
-        fact: "set*id, setgroups, capset and mount calls, with the state after them; writes to the root \
-               file system",
-        minimum_kernel: "5.11",
-        is_optional: false,
-    },
-    Hook {
-        program: "capable",
-        tracepoint: "cap_capable",
-        fact: "capabilities that calls use",
-        minimum_kernel: "6.14",
-        is_optional: true,
-    },
-];
-
 /// The reading end of the ring, with the flag that tells the programs that the reader sleeps.
 pub struct RingEnd {
     /// The ring of records.
@@ -177,6 +137,8 @@ pub struct KernelSide {
     ring_fill: PerCpuArray<MapData, u64>,
     /// The hooks in use.
     pub hooks: Vec<Hook>,
+    /// Hooks that were tried in vain, as others may tell the same.
+    pub refused: Vec<Refused>,
     /// Members that this kernel lacks, with what cannot be told without them.
     pub missing: Vec<Missing>,
     /// The types of events that therefore do not come.
@@ -249,7 +211,7 @@ impl KernelSide {
             .load(object)
             .map_err(LoadError::Object)?;
 
-        let mut hooks = Vec::new();
+        let mut attached = Attached::default();
         let types = KernelBtf::from_sys_fs().map_err(|error| LoadError::Program {
             program: "exec",
             hook: "sched_process_exec",
@@ -261,25 +223,15 @@ impl KernelSide {
                     let is_wanted = calls::CALLS.iter().any(|call| wanted(call.name));
                     (is_wanted || wanted(ROOT_WRITE) || wanted(VOLUME_WRITE)) && has_calls
                 }
-                "capable" => wanted(CAPABLE) && has_calls,
+                "capable" | "capable_exit" => wanted(CAPABLE) && has_calls,
                 _ => true,
             };
-            if !needed {
-                continue;
-            }
-            match attach(&mut ebpf, hook, &types) {
-                Ok(()) => hooks.push(*hook),
-                // The rest is worth having without it.
-                Err(LoadError::Program {
-                    why: ProgramError::Btf(KernelBtfError::UnknownBtfTypeName { .. }),
-                    ..
-                }) if hook.is_optional => missing.push(Missing {
-                    member: format!("tracepoint {}", hook.tracepoint),
-                    fact: Fact::CapabilityUse,
-                }),
-                Err(error) => return Err(error),
+            if needed {
+                attached.attach(&mut ebpf, hook, &types)?;
             }
         }
+        missing.extend(attached.missing());
+        let Attached { hooks, refused } = attached;
         Ok(Self {
             #[cfg(feature = "debug-log")]
             logger: start_logger(&mut ebpf),
@@ -292,6 +244,7 @@ impl KernelSide {
             ring_fill: take(&mut ebpf, "RING_FILL")?,
             ebpf: Some(ebpf),
             hooks,
+            refused,
             unseen: unseen(&missing),
             missing,
         })
@@ -357,21 +310,6 @@ fn start_logger(ebpf: &mut Ebpf) -> Option<Logger> {
     logger
         .inspect_err(|error| tracing::warn!(%error, "the kernel object does not log"))
         .ok()
-}
-
-fn attach(ebpf: &mut Ebpf, hook: &Hook, types: &KernelBtf) -> Result<(), LoadError> {
-    let failed = |why| LoadError::Program {
-        program: hook.program,
-        hook: hook.tracepoint,
-        why,
-    };
-    let program = ebpf
-        .program_mut(hook.program)
-        .ok_or_else(|| failed(ProgramError::NotLoaded))?;
-    let program: &mut BtfTracePoint = program.try_into().map_err(failed)?;
-    program.load(hook.tracepoint, types).map_err(failed)?;
-    program.attach().map_err(failed)?;
-    Ok(())
 }
 
 fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>

@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod calls;
 pub mod decode;
+pub mod hooks;
 pub mod ledger;
 pub mod load;
 pub mod object;

@@ -205,7 +205,7 @@ fn of_file(file: Address, root: Address, class: u8) -> Option<Option<Changed>> {
         hashes(dentry)?
     } else if is_open && setting!(other_mounts) != 0 {
         // Of another mount it is told once that it was written to.
-        (mount, 0)
+        (mount, mount)
     } else {
         return Some(None);
     };

@@ -13,7 +13,8 @@ use crate::sources::syscall::decode::Record;
 pub(super) struct OtherMount;
 
 impl Agent {
-    /// What a call changed in the root file system of a container, or which mount it wrote to; `None` if the record makes no sense.
+    /// What a call changed in the root file system of a container, or which mount it wrote to; `None`
+    /// if the record makes no sense.
     pub(super) fn root_write(
         &self,
         record: &Record<'_>,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use similar::TextDiff;
 use thiserror::Error;
 
-use super::{all, policy, proposals, spec};
+use super::{Target, all, policy, proposals, spec};
 use crate::check::{self, check_manifests};
 use crate::control::Control;
 use crate::needs::Uses;
@@ -306,8 +306,9 @@ fn mend_cell(
     text: &str,
 ) -> Result<(String, String), String> {
     let hint = || {
-        let of_policy = proposals(policy, control, &row.needs, false);
-        let changes: Vec<String> = of_policy.into_iter().map(|p| p.change).collect();
+        let proposals = proposals(policy, control, &row.needs).into_iter();
+        let of_policy = proposals.filter(|proposal| proposal.of != Target::Spec);
+        let changes: Vec<String> = of_policy.map(|proposal| proposal.change).collect();
         match changes.is_empty() {
             true => String::new(),
             false => format!("; the policy would admit it with {}", changes.join("; ")),

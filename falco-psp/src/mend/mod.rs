@@ -37,19 +37,10 @@ pub enum Target {
     Policy(String),
 }
 
-/// What would mend this control of a workload that `policy` breaks. `knows_uses` tells whether the use
-/// of capabilities and writes to the root file system were observed.
-pub fn proposals(
-    policy: &Policy,
-    control: Control,
-    needs: &Needs,
-    knows_uses: bool,
-) -> Vec<Proposal> {
+/// What would mend this control of a workload that `policy` breaks.
+pub fn proposals(policy: &Policy, control: Control, needs: &Needs) -> Vec<Proposal> {
     let mut proposals = Vec::new();
-    if let Some(change) = knows_uses
-        .then(|| spec::change(policy, control, needs))
-        .flatten()
-    {
+    if let Some(change) = spec::change(policy, control, needs) {
         proposals.push(Proposal {
             of: Target::Spec,
             change: flow(&change.patch()),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::policy::is_in;
 use crate::control::Control;
+use crate::event::{CAPABLE, ROOT_WRITE};
 use crate::needs::clauses::is_below;
 use crate::needs::{Needs, Uses};
 use crate::psp::{AllowedNames, Policy, RunAsUser, VolumeType};
@@ -78,6 +79,14 @@ pub fn volume_name(container: &str, folder: &str) -> String {
 /// A change by which the workload would need nothing of this control that `policy` refuses, as far as
 /// was seen. `None` if none is known.
 pub fn change(policy: &Policy, control: Control, needs: &Needs) -> Option<Change> {
+    let rests_on = match control {
+        Control::Capabilities | Control::Privileged => Some(CAPABLE),
+        Control::ReadOnlyRootFilesystem => Some(ROOT_WRITE),
+        _ => None,
+    };
+    if rests_on.is_some_and(|event_type| needs.unseen.contains(event_type)) {
+        return None;
+    }
     let mut change = Change::default();
     let mut because = BTreeSet::new();
     for (name, uses) in &needs.observed {
@@ -242,6 +251,25 @@ mod tests {
         for hides in ["/file", "/etc/passwd", "/usr/lib/x", "/.../cut/x"] {
             assert_eq!(of(&[(hides, false)]), None, "{hides}");
         }
+    }
+
+    #[test]
+    fn what_was_not_observed_is_not_taken_for_unused() {
+        let text = "apiVersion: policy/v1beta1\nkind: PodSecurityPolicy\nmetadata: {name: p}\n\
+                    spec:\n  requiredDropCapabilities: [ALL]\n  volumes: ['*']\n  \
+                    runAsUser: {rule: RunAsAny}\n  seLinux: {rule: RunAsAny}\n  \
+                    fsGroup: {rule: RunAsAny}\n  supplementalGroups: {rule: RunAsAny}\n";
+        let (policy, _) = crate::psp::parse(&"p.yaml".into(), text).unwrap();
+        let mut needs = Needs {
+            observed: BTreeMap::from([("main".to_owned(), Uses::default())]),
+            ..Needs::default()
+        };
+        let control = Control::Capabilities;
+        let patch = change(&policy, control, &needs).unwrap().patch();
+        let dropped = json!({"capabilities": {"drop": ["ALL"]}});
+        assert_eq!(patch["containers"][0]["securityContext"], dropped);
+        needs.unseen.insert(CAPABLE.to_owned());
+        assert_eq!(change(&policy, control, &needs), None);
     }
 
     #[test]

@@ -76,6 +76,6 @@ fn of_container(container: &Container, uses: Uses) -> Needs {
     let name = container.name.clone().unwrap_or_default();
     Needs {
         observed: BTreeMap::from([(name, uses)]),
-        declared: None,
+        ..Needs::default()
     }
 }

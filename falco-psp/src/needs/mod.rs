@@ -22,6 +22,9 @@ pub struct Needs {
     /// What its pods were seen to do, by container; the name is empty where it is unknown.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub observed: BTreeMap<String, Uses>,
+    /// The types of events that did not come, so that what they tell was not observed.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub unseen: BTreeSet<String>,
     /// What its pods ask for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub declared: Option<Box<Uses>>,
@@ -133,6 +136,7 @@ impl Needs {
                     .absorb(uses);
             }
         }
+        self.unseen.extend(other.unseen.iter().cloned());
         if let Some(declared) = &other.declared {
             self.declared.get_or_insert_default().absorb(declared);
         }

@@ -9,7 +9,6 @@ use super::{
 };
 use crate::container::{Container, WorkloadId};
 use crate::control::Control;
-use crate::event::{CAPABLE, ROOT_WRITE};
 use crate::mend::{self, Proposal};
 use crate::needs::Needs;
 use crate::policies::Policies;
@@ -412,6 +411,8 @@ impl Row {
             .iter()
             .filter(|(_, _, only_changes, _)| !only_changes);
         let violated: BTreeSet<usize> = breaking.map(|(policy, _, _, _)| *policy).collect();
+        let unseen = self.unseen.iter().map(|kind| (*kind).to_owned());
+        self.needs.unseen = unseen.collect();
         // With one of several policies it may still be admitted.
         let is_broken = self.in_scope.is_subset(&violated);
         let mut cells: Vec<Cell> = controls
@@ -436,13 +437,10 @@ impl Row {
 
     /// What would mend a broken cell: of each policy that restricts it.
     fn proposals(&self, control: Control, policies: &Policies) -> Vec<Proposal> {
-        let knows_uses = ![CAPABLE, ROOT_WRITE]
-            .iter()
-            .any(|kind| self.unseen.contains(kind));
         let each = policies.each.iter().map(|policy| &policy.policy);
         let restricting = each.filter(|policy| policy.restricts(control));
         restricting
-            .flat_map(|policy| mend::proposals(policy, control, &self.needs, knows_uses))
+            .flat_map(|policy| mend::proposals(policy, control, &self.needs))
             .collect()
     }
 

@@ -141,7 +141,7 @@ pub struct KernelSide {
     pub refused: Vec<Refused>,
     /// Members that this kernel lacks, with what cannot be told without them.
     pub missing: Vec<Missing>,
-    /// The types of events that therefore do not come.
+    /// The types of events that do not come: without those members, or as nobody wants them.
     pub unseen: Vec<&'static str>,
 }
 
@@ -245,7 +245,7 @@ impl KernelSide {
             ebpf: Some(ebpf),
             hooks,
             refused,
-            unseen: unseen(&missing),
+            unseen: unseen(&missing, wanted),
             missing,
         })
     }
@@ -288,15 +288,17 @@ impl KernelSide {
     }
 }
 
-/// The types of events that do not come without these members.
-fn unseen(missing: &[Missing]) -> Vec<&'static str> {
+/// The types of events that do not come without these members, or as nobody wants them.
+fn unseen(missing: &[Missing], wanted: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let lacks = |facts: &[Fact]| missing.iter().any(|missing| facts.contains(&missing.fact));
     let types = [
         (CAPABLE, lacks(&[Fact::Calls, Fact::CapabilityUse])),
         (ROOT_WRITE, lacks(&[Fact::Calls, Fact::RootWrites])),
         (VOLUME_WRITE, lacks(&[Fact::Calls, Fact::RootWrites])),
     ];
-    let unseen = types.into_iter().filter(|(_, is_unseen)| *is_unseen);
+    let unseen = types
+        .into_iter()
+        .filter(|(event_type, lacks)| *lacks || !wanted(event_type));
     unseen.map(|(event_type, _)| event_type).collect()
 }
 

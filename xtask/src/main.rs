@@ -1,6 +1,7 @@
 //! Sets up, builds, runs and tests falco-psp.
 
 mod bench;
+mod btf;
 mod build;
 mod build_ebpf;
 mod command;
@@ -43,6 +44,8 @@ enum Task {
         #[arg(long)]
         debug_log: bool,
     },
+    /// Reduce a kernel's types to what the agent looks for, for its tests
+    Btf(btf::Request),
     /// Build the kernel side and the agent
     Build {
         /// Build the agent with optimisations
@@ -112,6 +115,7 @@ fn run_task(task: Task) -> Result<ExitCode> {
                 false => build::Profile::Debug,
             })?;
         }
+        Task::Btf(request) => btf::btf(&request)?,
         Task::Run { arguments } => return run::run(&arguments),
         Task::Demo { agent } => return demo::demo(agent),
         Task::Image(request) => image::image(request)?,

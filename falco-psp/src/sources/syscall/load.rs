@@ -160,6 +160,19 @@ pub fn kernel_btf(path: &Path) -> Result<Btf, LoadError> {
     })
 }
 
+/// Whether all is there that nothing works without.
+///
+/// # Errors
+/// [`LoadError::UnknownKernel`] names what is not.
+pub fn know_state(missing: &[Missing]) -> Result<(), LoadError> {
+    let members = missing.iter().filter(|missing| missing.fact == Fact::State);
+    let members: Vec<String> = members.map(|missing| missing.member.clone()).collect();
+    match members.is_empty() {
+        true => Ok(()),
+        false => Err(LoadError::UnknownKernel(members)),
+    }
+}
+
 impl KernelSide {
     /// Loads the kernel side and attaches its hooks. `wanted` tells which event types any rule
     /// needs: the call hook stays off if none of its calls is wanted.
@@ -179,12 +192,7 @@ impl KernelSide {
         let (offsets, mut missing) = offsets::find(&kernel_btf(options.btf)?);
         let off = |fact| missing.iter().any(|missing: &Missing| missing.fact == fact);
         let has_calls = !off(Fact::Calls);
-        if off(Fact::State) {
-            let members = missing.iter().filter(|missing| missing.fact == Fact::State);
-            return Err(LoadError::UnknownKernel(
-                members.map(|missing| missing.member.clone()).collect(),
-            ));
-        }
+        know_state(&missing)?;
 
         let offsets = offsets.to_words();
         let has_root_writes = has_calls && !off(Fact::RootWrites);

@@ -212,18 +212,27 @@ const fn inum(set: fn(&mut Offsets) -> &mut u32, structure: &'static str) -> Ent
 
 /// The registers that hold a call's number and first arguments, as members of `pt_regs`, with the
 /// bytes from the member's start.
-#[cfg(target_arch = "x86_64")]
-const REGISTERS: [(&str, u32); 5] = [("orig_ax", 0), ("di", 0), ("si", 0), ("dx", 0), ("r10", 0)];
-/// On arm64 `orig_x0` keeps the first argument, whose register holds the result at exit
-/// (`arch/arm64/include/asm/ptrace.h`).
-#[cfg(target_arch = "aarch64")]
-const REGISTERS: [(&str, u32); 5] = [
+type Registers = [(&'static str, u32); 5];
+
+/// Of x86_64 (`arch/x86/include/asm/ptrace.h`).
+const X86_64: Registers = [("orig_ax", 0), ("di", 0), ("si", 0), ("dx", 0), ("r10", 0)];
+/// Of arm64, where `orig_x0` keeps the first argument, whose register holds the result at exit
+/// (`arch/arm64/include/asm/ptrace.h`: `u64 regs[31]` and `s32 syscallno`).
+const ARM64: Registers = [
     ("syscallno", 0),
     ("orig_x0", 0),
     ("regs", 8),
     ("regs", 16),
     ("regs", 24),
 ];
+
+/// The registers of the architecture that the types are of, which is not always this machine's.
+fn registers(btf: &Btf) -> Registers {
+    match btf.member("pt_regs", &[ARM64[0].0]) {
+        Some(_) => ARM64,
+        None => X86_64,
+    }
+}
 
 /// Finds all members; those that are missing stay [`ABSENT`] and are named.
 pub fn find(btf: &Btf) -> (Offsets, Vec<Missing>) {
@@ -271,14 +280,14 @@ pub fn find(btf: &Btf) -> (Offsets, Vec<Missing>) {
         _ => tracing::debug!("this kernel has no pids controller"),
     }
 
-    let registers = [
+    let places = [
         (&mut offsets.regs_call, Fact::Calls),
         (&mut offsets.regs_arg0, Fact::MountArguments),
         (&mut offsets.regs_arg1, Fact::MountArguments),
         (&mut offsets.regs_arg2, Fact::MountArguments),
         (&mut offsets.regs_arg3, Fact::RootWrites),
     ];
-    for ((offset, fact), (name, further)) in registers.into_iter().zip(REGISTERS) {
+    for ((offset, fact), (name, further)) in places.into_iter().zip(registers(btf)) {
         match btf.member("pt_regs", &[name]) {
             Some(member) => *offset = member.offset_bits / 8 + further,
             None => note(false, &format!("pt_regs.{name}"), fact),
@@ -296,3 +305,6 @@ fn secure_exec_mask(offset_bits: u32) -> u32 {
         0x80 >> bit
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,10 @@ use falco_psp_common::record::call_class;
 
 use crate::event::{ROOT_WRITE, VOLUME_WRITE};
 
+/// Number 452 everywhere (`include/uapi/asm-generic/unistd.h`, `syscall_64.tbl`); libc does not have
+/// it for arm64.
+const SYS_FCHMODAT2: libc::c_long = 452;
+
 /// A recorded system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -15,10 +19,19 @@ pub struct Call {
     pub class: u8,
 }
 
+macro_rules! number {
+    (SYS_FCHMODAT2) => {
+        SYS_FCHMODAT2
+    };
+    ($number:ident) => {
+        libc::$number
+    };
+}
+
 macro_rules! calls {
     ($($class:ident: $($number:ident $name:literal),+;)*) => {
         &[$($(Call {
-            number: libc::$number.unsigned_abs() as u32,
+            number: number!($number).unsigned_abs() as u32,
             name: $name,
             class: call_class::$class,
         }),+),*]
@@ -51,7 +64,7 @@ pub const FILE_CALLS: &[Call] = calls! {
         SYS_removexattr "removexattr", SYS_lremovexattr "lremovexattr";
     AT0:
         SYS_mkdirat "mkdirat", SYS_mknodat "mknodat", SYS_unlinkat "unlinkat",
-        SYS_fchmodat "fchmodat", SYS_fchmodat2 "fchmodat2", SYS_fchownat "fchownat",
+        SYS_fchmodat "fchmodat", SYS_FCHMODAT2 "fchmodat2", SYS_fchownat "fchownat",
         SYS_utimensat "utimensat";
     AT1: SYS_symlinkat "symlinkat";
     AT2: SYS_linkat "linkat", SYS_renameat2 "renameat2";

@@ -133,6 +133,8 @@ fn a_browser_shows_and_filters_it() {
     );
     assert!(detail.contains("declared: denied"), "{detail}");
     assert!(detail.contains("privileged containers c"), "{detail}");
+    let mend = "a change of policy all.fields would mend it: spec.privileged: true";
+    assert!(detail.contains(mend), "{detail}");
     assert_eq!(browser.eval("document.activeElement.id"), "detail");
     assert_no_request(&mut browser);
 }

@@ -190,6 +190,31 @@ spec:
 }
 
 #[test]
+fn what_was_not_seen_is_told() {
+    let folder = folder();
+    let recording: PathBuf = [ROOT, "falco-psp", "tests", "recording", "v1.recording"]
+        .iter()
+        .collect();
+    let cut = &fs::read(recording).unwrap()[..1_200];
+    fs::write(folder.path().join("cut.recording"), cut).unwrap();
+    let mend = [
+        "mend",
+        "--policy",
+        "--psp",
+        "restricted.yaml",
+        "--replay",
+        "cut.recording",
+    ];
+    let output = run(folder.path(), &[&mend[..], &["workloads.yaml"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("not all was seen: THE RECORDING IS NOT WHOLE"),
+        "{said}"
+    );
+}
+
+#[test]
 fn bad_input_says_what_to_do() {
     let folder = folder();
     fs::write(folder.path().join("bad.yaml"), "a: [").unwrap();
@@ -206,6 +231,10 @@ fn bad_input_says_what_to_do() {
             "none.yaml: error: cannot read it",
         ),
         (&["workloads.yaml", "workloads.yaml"], "workloads.yaml:"),
+        (
+            &["restricted.yaml", "restricted.yaml"],
+            "nothing was judged",
+        ),
         (
             &["restricted.yaml", "workloads.yaml", "--replay", "none"],
             "none",

@@ -82,6 +82,9 @@ pub enum MendError {
         /// Why not.
         why: EditError,
     },
+    /// An empty file must not pass for one in which nothing breaks.
+    #[error("no workload of the policy's scope in it: nothing was judged")]
+    Nothing,
     /// Standard input cannot be changed, nor be read twice.
     #[error("what comes from standard input cannot be mended: name a file")]
     StandardInput,
@@ -94,6 +97,8 @@ pub struct Mended {
     pub diff: String,
     /// The files that are changed, as they are to be.
     files: Vec<(PathBuf, String)>,
+    /// Why what is known may be less than all, in lines.
+    weaknesses: Vec<String>,
     /// What the changes rest on, in lines.
     pub because: Vec<String>,
     /// What is broken still, in lines.
@@ -119,9 +124,14 @@ impl Mended {
     pub fn said(&self) -> String {
         let because = self.because.iter().map(|line| format!("{line}\n"));
         let left = self.left.iter().map(|line| format!("not mended: {line}\n"));
-        let mut text: String = because.chain(left).collect();
+        let weaknesses = self.weaknesses.iter();
+        let weaknesses = weaknesses.map(|line| format!("not all was seen: {}\n", escape(line)));
+        let mut text: String = weaknesses.chain(because).chain(left).collect();
         if self.diff.is_empty() && self.left.is_empty() {
-            text += "nothing is broken\n";
+            text += match self.weaknesses.is_empty() {
+                true => "nothing is broken\n",
+                false => "nothing that was seen is broken\n",
+            };
         }
         text
     }
@@ -137,15 +147,23 @@ pub fn mend(psp: &Path, limits: &Limits, of: Of, by: &By) -> Result<Mended, Mend
         return Err(MendError::StandardInput);
     }
     let load = || Policies::load(&[psp.to_owned()], limits);
-    let answer = judge(&load, by)?;
+    let mut answer = judge(&load, by)?;
+    if answer.workloads.is_empty() {
+        return Err(MendError::Nothing);
+    }
+    let weaknesses = std::mem::take(&mut answer.weaknesses);
     let policies = load()?;
     let Some(policy) = policies.each.first().map(|rules| &rules.policy) else {
         return Ok(Mended::default());
     };
-    match of {
+    let mended = match of {
         Of::Policy => mend_policy(psp, policy, limits, &answer, by),
         Of::Manifests => mend_manifests(policy, &policies, &answer, by),
-    }
+    };
+    mended.map(|mended| Mended {
+        weaknesses,
+        ..mended
+    })
 }
 
 /// What the policies come to by all that is known.
@@ -195,8 +213,8 @@ fn mend_policy(
     Ok(Mended {
         diff: diff(psp, &text, &changed),
         files: vec![(psp.to_owned(), changed)],
-        because: Vec::new(),
         left: left(&after),
+        ..Mended::default()
     })
 }
 

@@ -192,7 +192,7 @@ impl Auditor {
     pub fn tell_fault(&mut self, place: &impl std::fmt::Display, why: &str) {
         self.faults += 1;
         if self.faults <= MAX_TOLD {
-            eprintln!("{}: {}", escape(&place.to_string()), escape(why));
+            say!("{}: {}", escape(&place.to_string()), escape(why));
         }
     }
 

@@ -4,6 +4,9 @@
 //! goes one way: `sources` give events, `context` adds the container, `rules` judge, `outputs`
 //! tell.
 
+#[macro_use]
+mod say;
+
 pub mod agent;
 pub mod audit;
 pub mod check;

@@ -20,7 +20,9 @@ use falco_psp::recording::redact::Redactor;
 use falco_psp::report::answer::{
     Answer, Format as ReportFormat, Request, RequestError, Requests, merge,
 };
-use falco_psp::{check, compare, doctor, explain, memory, mend, privileges, validate, watch};
+use falco_psp::{
+    check, compare, doctor, explain, memory, mend, privileges, say, say_text, validate, watch,
+};
 use tracing::level_filters::LevelFilter;
 
 /// Violations were found.
@@ -39,12 +41,12 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(ConfigError::Usage(help)) => return usage(&help),
         Err(error @ ConfigError::Read { .. }) => {
-            eprintln!("falco-psp: {error}");
+            say!("falco-psp: {error}");
             return ExitCode::from(ERROR);
         }
         // Begins with the file's name.
         Err(error @ ConfigError::File(_)) => {
-            eprintln!("{error}");
+            say!("{error}");
             return ExitCode::from(ERROR);
         }
     };
@@ -73,8 +75,8 @@ fn end(ended: anyhow::Result<ExitCode>) -> ExitCode {
             let of_file = matches!(error.downcast_ref(), Some(PolicyError::Policy(_)))
                 || matches!(error.downcast_ref(), Some(OwnRulesError::Rules(_)));
             match of_file {
-                true => eprintln!("{error}"),
-                false => eprintln!("falco-psp: {error:#}"),
+                true => say!("{error}"),
+                false => say!("falco-psp: {error:#}"),
             }
             ExitCode::from(ERROR)
         }
@@ -104,14 +106,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             };
             let policies = load(&psp, &limits)?;
             let own = load_rules(&rules)?;
-            eprint!("{}", own.blind(&[Source::K8sAudit]));
+            say_text!("{}", own.blind(&[Source::K8sAudit]));
             let reports = Requests::new(&report)?;
             let alerts = if json { Format::Json } else { Format::Text };
             let checked = check::check(&policies, &own, &files, &namespace, alerts);
             match format {
                 CheckFormat::Text => {
                     print(&checked.alerts)?;
-                    eprint!("{}", checked.summary);
+                    say_text!("{}", checked.summary);
                 }
                 CheckFormat::Json => {
                     let document = serde_json::to_string_pretty(&checked.document);
@@ -185,7 +187,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             if write {
                 mended.write()?;
             }
-            eprint!("{}", mended.said());
+            say_text!("{}", mended.said());
             Ok(ExitCode::from(match mended.left.is_empty() {
                 true => 0,
                 false => VIOLATIONS,
@@ -354,7 +356,7 @@ fn watch(options: &Watch, recording: Option<(&Path, Redactor)>) -> anyhow::Resul
 fn load(paths: &[PathBuf], limits: &Limits) -> anyhow::Result<Policies> {
     let policies = Policies::load(paths, limits)?;
     for warning in &policies.warnings {
-        eprintln!("{warning}");
+        say!("{warning}");
     }
     Ok(policies)
 }
@@ -362,7 +364,7 @@ fn load(paths: &[PathBuf], limits: &Limits) -> anyhow::Result<Policies> {
 /// Reads the user's own rules and tells what their author should know.
 fn load_rules(paths: &[PathBuf]) -> anyhow::Result<OwnRules> {
     let own = OwnRules::load(paths)?;
-    eprint!("{}", own.warnings);
+    say_text!("{}", own.warnings);
     Ok(own)
 }
 
@@ -373,7 +375,7 @@ fn rules_text(policies: &Policies, format: RulesFormat) -> anyhow::Result<String
         RulesFormat::Falco => {
             let rules = policies.falco_rules()?;
             for reason in rules.reasons() {
-                eprintln!("{reason}");
+                say!("{reason}");
             }
             Ok(rules.text)
         }
@@ -400,5 +402,7 @@ fn log(verbose: u8) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
+        // It would be told where it could not be written.
+        .log_internal_errors(false)
         .init();
 }

@@ -111,7 +111,7 @@ pub async fn watch(
     let recorder = recording.as_ref().map(Recording::recorder);
     let mut policies = Arc::new(policies);
     let mut own = own;
-    eprint!("{}", own.blind(&options.sources()));
+    say_text!("{}", own.blind(&options.sources()));
     let mut pages = Pages::start(options, &policies, &own).await?;
     let mut hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
     let mut ordered = signal(SignalKind::user_defined1()).map_err(system("wait for SIGUSR1"))?;
@@ -178,10 +178,10 @@ pub async fn watch(
                 let reports = reports.clone();
                 // A reader that takes nothing does not hold up the judging.
                 tokio::task::spawn_blocking(move || match reports.is_empty() {
-                    true => eprint!("{}", answer.text(false)),
+                    true => say_text!("{}", answer.text(false)),
                     // It is tried again at the end.
                     false => if let Err(why) = reports.write(&answer) {
-                        eprintln!("{why}");
+                        say!("{why}");
                     },
                 });
             }
@@ -212,16 +212,16 @@ pub async fn watch(
             reloaded = reloader.next() => match reloaded {
                 Reloaded::Unchanged => pages.reloads.error = None,
                 Reloaded::Failed(message) => {
-                    eprintln!("{message}");
-                    eprintln!("reload failed: what was in force stays in force");
+                    say!("{message}");
+                    say!("reload failed: what was in force stays in force");
                     pages.reloads.note_failure(message);
                 }
                 Reloaded::Next(next) => {
                     let Next { policies: new, own: new_own, kernel } = *next;
                     for warning in &new.warnings {
-                        eprintln!("{warning}");
+                        say!("{warning}");
                     }
-                    eprint!("{}{}", new_own.warnings, new_own.blind(&options.sources()));
+                    say_text!("{}{}", new_own.warnings, new_own.blind(&options.sources()));
                     let new = Arc::new(new);
                     let mut found = String::new();
                     violated |= audit.auditor.found_any();
@@ -232,7 +232,7 @@ pub async fn watch(
                     if audit.wanted {
                         found += &audit.auditor.judge_by(Arc::clone(&new), &new_own);
                     }
-                    eprintln!("reloaded: {}; found until now, by what was in force:\n{}",
+                    say!("reloaded: {}; found until now, by what was in force:\n{}",
                         judged_by(&new, &new_own), found.trim_end());
                     (policies, own) = (new, new_own);
                     reloader.note_in_force(&policies, &own);
@@ -252,7 +252,7 @@ pub async fn watch(
             () = &mut silence, if may_be_silent => {
                 may_be_silent = false;
                 if audit.auditor.counts.events() == 0 {
-                    eprintln!("no audit event received yet: does the API server send them here?");
+                    say!("no audit event received yet: does the API server send them here?");
                 }
             }
         }
@@ -290,7 +290,7 @@ pub async fn watch(
         None => Ok(()),
     };
     if let Some(recording) = recording {
-        eprintln!("{}", recording.finish()?);
+        say!("{}", recording.finish()?);
     }
     failed?;
     reported?;
@@ -318,11 +318,11 @@ fn tell_end(
     (counts, written): (Vec<OutputCounts>, io::Result<()>),
     summary: &str,
 ) -> Result<(), WatchError> {
-    eprint!("{summary}{}", lost_alerts(&counts));
+    say_text!("{summary}{}", lost_alerts(&counts));
     match written {
         // Such as `head`, when it has enough.
         Err(why) if why.kind() == io::ErrorKind::BrokenPipe => {
-            eprintln!("the reader of standard output went away: alerts were left out");
+            say!("the reader of standard output went away: alerts were left out");
             Ok(())
         }
         written => written.map_err(system("write to standard output")),

@@ -189,6 +189,22 @@ fn a_reader_that_goes_away_is_no_error() {
     assert_eq!(said, "");
 }
 
+/// As behind `2>&1 | head`: what is said besides is lost, and the verdict is not.
+#[test]
+fn nobody_at_standard_error_is_no_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_falco-psp"));
+    let (policy, workloads) = (example("restricted.yaml"), example("workloads.yaml"));
+    command.args(["check", "--psp", &policy, &workloads]);
+    let status = command
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
 #[test]
 fn the_doctor_names_every_hook() {
     let ended = run(&["doctor"]);

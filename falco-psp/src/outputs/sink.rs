@@ -32,7 +32,7 @@ pub(super) fn work(queue: &Queue, counters: &Counters, sink: &mut impl Sink, nam
                 counters.set_taken(1);
                 while let Err(why) = sink.write(&line) {
                     if !failing {
-                        eprintln!("output {name}: {why}; it is tried again");
+                        say!("output {name}: {why}; it is tried again");
                         failing = true;
                     }
                     if queue.closed_for().is_some_and(|time| time > GRACE) {
@@ -46,7 +46,7 @@ pub(super) fn work(queue: &Queue, counters: &Counters, sink: &mut impl Sink, nam
                     counters.retried();
                 }
                 if failing {
-                    eprintln!("output {name} works again");
+                    say!("output {name} works again");
                     failing = false;
                 }
                 counters.set_taken(0);
@@ -58,6 +58,6 @@ pub(super) fn work(queue: &Queue, counters: &Counters, sink: &mut impl Sink, nam
 
 fn reopen(sink: &mut impl Sink, name: &str) {
     if let Err(why) = sink.reopen() {
-        eprintln!("output {name}: cannot be opened anew: {why}; the open file is written on");
+        say!("output {name}: cannot be opened anew: {why}; the open file is written on");
     }
 }

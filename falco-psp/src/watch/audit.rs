@@ -76,7 +76,7 @@ impl Audit {
                 Some(_) => "https",
                 None => "http",
             };
-            eprintln!(
+            say!(
                 "falco-psp {}: {}, audit events are taken at {scheme}://{}{PATH}",
                 env!("CARGO_PKG_VERSION"),
                 judged_by(policies, own),
@@ -100,7 +100,7 @@ impl Audit {
                     readiness.missing(Step::AuditLog);
                     // With other sources the run may go on for days before it ends with this.
                     if !is_alone {
-                        eprintln!("{why}");
+                        say!("{why}");
                     }
                 }
                 ended
@@ -144,7 +144,7 @@ impl Audit {
                         None => break,
                     },
                     () = ending.hurried() => {
-                        eprintln!("audit events that were received last are not judged");
+                        say!("audit events that were received last are not judged");
                         break;
                     }
                 }

@@ -35,7 +35,7 @@ impl Ending {
         if !self.is_hurried {
             self.ordered().await;
             self.is_hurried = true;
-            eprintln!("told again to end: what is not delivered now is given up");
+            say!("told again to end: what is not delivered now is given up");
         }
     }
 }

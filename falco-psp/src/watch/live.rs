@@ -94,7 +94,7 @@ impl Live {
         readiness.done(Step::Hooks);
         for missing in &kernel.missing {
             let fact = missing.fact.describe();
-            eprintln!(
+            say!(
                 "this kernel has no {}: without it no {fact}",
                 missing.member
             );
@@ -134,7 +134,7 @@ impl Live {
                 None => ", Ctrl-C ends".to_owned(),
             }
         );
-        eprintln!("{header}");
+        say!("{header}");
         agent.judge_found(found);
         agent.look_at_ports();
         readiness.done(Step::FirstScan);

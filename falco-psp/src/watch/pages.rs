@@ -56,7 +56,7 @@ impl Pages {
         if let Some(address) = options.listen {
             let (listener, questions) = Listener::bind(address, pages.readiness.clone()).await?;
             let address = listener.local_addr();
-            eprintln!("report, metrics and health are served at http://{address}");
+            say!("report, metrics and health are served at http://{address}");
             if !address.ip().is_loopback() {
                 tracing::warn!(%address, "other machines can read metrics, the names of policies and the report");
             }

@@ -54,11 +54,11 @@ pub(super) fn replay(
     let policies = Arc::new(policies);
     let rules = Arc::new(own.after(&policies.rules));
     let sources = reader.start.sources();
-    eprint!("{}", own.blind(&sources));
-    eprintln!("{}", header(path, &reader, &policies, own, &rules));
+    say_text!("{}", own.blind(&sources));
+    say!("{}", header(path, &reader, &policies, own, &rules));
     let (outputs, workers) = Outputs::start(&options.outputs.settings(alert_format(options)))?;
     let mut replay = Replay::new(&reader, &policies, own, outputs, options.all);
-    replay.run(&mut reader, |error| eprintln!("{error}"));
+    replay.run(&mut reader, |error| say!("{error}"));
     let found = replay.judge.found_any(&policies) || replay.auditor.found_any();
     let mut text = String::new();
     let watched = sources.contains(&Source::Syscall);

@@ -247,7 +247,7 @@ impl Course {
     fn is_well(&mut self) {
         self.failures = 0;
         if self.told.take().is_some() {
-            eprintln!("the API server tells the pods of this node again");
+            say!("the API server tells the pods of this node again");
         }
     }
 
@@ -278,7 +278,7 @@ impl Course {
             config.access.server.authority
         );
         if self.told.as_ref() != Some(&text) {
-            eprintln!("{text}");
+            say!("{text}");
             self.told = Some(text);
         }
     }

@@ -99,7 +99,7 @@ impl Worker {
             .build()?;
         let name = self.name.clone();
         if let Err(why) = runtime.block_on(self.deliver(queue, counters)) {
-            eprintln!("output {name}: the spool cannot be used any more: {why}");
+            say!("output {name}: the spool cannot be used any more: {why}");
             counters.dropped(queue.abandon());
         }
         // A name that is being looked up is not waited for.
@@ -117,7 +117,7 @@ impl Worker {
             && spool.damaged() > 0
         {
             let damaged = spool.damaged();
-            eprintln!("output {name}: {damaged} alerts in the spool are damaged and lost");
+            say!("output {name}: {damaged} alerts in the spool are damaged and lost");
             counters.dropped(damaged);
         }
         let mut course = Course::default();
@@ -157,7 +157,7 @@ impl Worker {
             let why = match outcome {
                 Some(Outcome::Accepted) => {
                     if course.failures > 0 {
-                        eprintln!("output {name} works again");
+                        say!("output {name} works again");
                     }
                     course.succeeded();
                     counters.delivered();
@@ -166,7 +166,7 @@ impl Worker {
                 }
                 Some(Outcome::Refused(status)) => {
                     if !refusal_told {
-                        eprintln!("output {name}: the receiver refuses an alert: {status}");
+                        say!("output {name}: the receiver refuses an alert: {status}");
                         refusal_told = true;
                     }
                     course.succeeded();
@@ -186,7 +186,7 @@ impl Worker {
             counters.set_taken(waiting.len());
             if let Some(why) = why {
                 if course.failures == 0 && !why.is_empty() {
-                    eprintln!("output {name}: {why}; it is tried again");
+                    say!("output {name}: {why}; it is tried again");
                 }
                 course.failures += 1;
                 let start = Instant::now();
@@ -237,7 +237,7 @@ impl Waiting {
                 Ok(false) => return,
                 Err(why) => {
                     if !*full {
-                        eprintln!("output {name}: cannot write to the spool: {why}");
+                        say!("output {name}: cannot write to the spool: {why}");
                     }
                     *full = true;
                     return;

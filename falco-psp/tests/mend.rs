@@ -189,6 +189,33 @@ spec:
     }
 }
 
+/// A link stays one, and so do the rights; nothing else is left in the folder.
+#[test]
+fn a_file_is_changed_as_a_whole() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::rename(at("restricted.yaml"), at("real.yaml")).unwrap();
+    fs::set_permissions(at("real.yaml"), fs::Permissions::from_mode(0o640)).unwrap();
+    symlink("real.yaml", at("restricted.yaml")).unwrap();
+    let mend = [
+        "mend",
+        "--policy",
+        "--write",
+        "--psp",
+        "restricted.yaml",
+        "workloads.yaml",
+    ];
+    let output = run(folder.path(), &mend);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(at("restricted.yaml").is_symlink());
+    let real = fs::read_to_string(at("real.yaml")).unwrap();
+    assert!(real.contains("hostNetwork: true"), "{real}");
+    let mode = fs::metadata(at("real.yaml")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
 #[test]
 fn what_was_not_seen_is_told() {
     let folder = folder();

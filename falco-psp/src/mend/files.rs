@@ -2,8 +2,8 @@
 //! mended so.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -112,7 +112,7 @@ impl Mended {
     /// One of them cannot be written.
     pub fn write(&self) -> Result<(), MendError> {
         for (path, text) in &self.files {
-            fs::write(path, text).map_err(|why| MendError::Write {
+            replace(path, text).map_err(|why| MendError::Write {
                 path: path.clone(),
                 why,
             })?;
@@ -419,6 +419,29 @@ fn read(path: &Path) -> Result<String, MendError> {
         path: path.to_owned(),
         why,
     })
+}
+
+/// Puts a text in the place of a file's as a whole: on a full disk the file stays as it is.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // What a link leads to, and not the link.
+    let path = fs::canonicalize(path)?;
+    let mut name = path.clone().into_os_string();
+    name.push(".falco-psp-new");
+    let new = PathBuf::from(name);
+    let written = File::create_new(&new).and_then(|mut file| {
+        file.set_permissions(fs::metadata(&path)?.permissions())?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &path)
+    });
+    if written
+        .as_ref()
+        .is_err_and(|why| why.kind() != io::ErrorKind::AlreadyExists)
+    {
+        // Not there, or of no use.
+        let _ = fs::remove_file(&new);
+    }
+    written
 }
 
 fn diff(path: &Path, before: &str, after: &str) -> String {

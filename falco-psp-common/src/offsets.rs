@@ -47,6 +47,10 @@ offsets! {
     task_seccomp_mode,
     /// `task_struct.atomic_flags`: bit 0 is no_new_privs
     task_atomic_flags,
+    /// `task_struct.thread_info.status`, or the word that tells a task in a 32-bit call
+    task_compat,
+    /// The bit that does, as its value: `TS_COMPAT`
+    task_compat_mask,
     /// `task_struct.mm`
     task_mm,
     /// `task_struct.cgroups`
@@ -167,6 +171,14 @@ offsets! {
     regs_arg2,
     /// The register of the fourth argument: `pt_regs.r10` on x86_64
     regs_arg3,
+    /// The register of a 32-bit call's first argument: `pt_regs.bx` on x86_64
+    regs_compat_arg0,
+    /// The register of a 32-bit call's second argument: `pt_regs.cx` on x86_64
+    regs_compat_arg1,
+    /// The register of a 32-bit call's third argument: `pt_regs.dx` on x86_64
+    regs_compat_arg2,
+    /// The register of a 32-bit call's fourth argument: `pt_regs.si` on x86_64
+    regs_compat_arg3,
 }
 
 /// What the agent tells the kernel side before it is loaded.

@@ -193,7 +193,8 @@ pub struct Fixed {
     pub parent_pid: u32,
     /// Process id inside the innermost pid namespace.
     pub virtual_pid: u32,
-    /// Number of the system call; 0 for an exec.
+    /// Number of the system call, of a 32-bit one that of the 64-bit call which does the same, or
+    /// see [`COMPAT_CALL`]; 0 for an exec.
     pub call: u32,
     /// The ids, see [`id`].
     pub ids: [u32; id::COUNT],
@@ -238,6 +239,9 @@ const fn max(a: usize, b: usize) -> usize {
     if a > b { a } else { b }
 }
 
+/// Bit of [`Fixed::call`]: the number of a 32-bit call that no 64-bit call is known for.
+pub const COMPAT_CALL: u32 = 1 << 31;
+
 /// Class of a system call in the table that tells the kernel side which calls to record.
 pub mod call_class {
     /// Not recorded.
@@ -267,6 +271,10 @@ pub mod call_class {
     pub const AT2: u8 = 11;
     /// Bound a socket to the address in the second argument.
     pub const BIND: u8 = 12;
+    /// Bit of an entry: a 32-bit call with this number may be recorded.
+    pub const COMPAT: u8 = 1 << 7;
     /// Entries of the table: higher call numbers are not recorded.
     pub const TABLE: usize = 512;
+    /// In the table of 32-bit calls: no 64-bit call is the same.
+    pub const NO_CALL: u16 = u16::MAX;
 }

@@ -7,6 +7,7 @@
 #![no_std]
 #![no_main]
 
+mod call;
 mod emit;
 mod filter;
 mod hooks;

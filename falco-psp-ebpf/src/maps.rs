@@ -30,6 +30,10 @@ pub(crate) static SETTINGS: Settings = Settings {
 #[unsafe(no_mangle)]
 pub(crate) static CALLS: [u8; call_class::TABLE] = [call_class::NONE; call_class::TABLE];
 
+/// For each number of a 32-bit call, that of the 64-bit one, or `call_class::NO_CALL`.
+#[unsafe(no_mangle)]
+pub(crate) static COMPAT_CALLS: [u16; call_class::TABLE] = [call_class::NO_CALL; call_class::TABLE];
+
 /// For each system call number, the capabilities that the kernel asks for in it although the call
 /// does not need them: a bit each.
 #[unsafe(no_mangle)]

@@ -27,7 +27,12 @@ impl Task {
     /// cannot be read.
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
-        let object = Object::current_task()?;
+        Self::of(Object::current_task()?)
+    }
+
+    /// The same, of the current task's object.
+    #[inline(always)]
+    pub(crate) fn of(object: Object) -> Option<Self> {
         let nsproxy = object.follow(offset!(task_nsproxy))?;
         let mnt_ns = nsproxy.follow(offset!(nsproxy_mnt_ns))?;
         let pid = object.follow(offset!(task_thread_pid))?;

@@ -8,9 +8,9 @@ use falco_psp_common::{
 
 use super::files;
 use crate::{
+    call::{self, Call},
     emit, filter,
-    maps::{CALLS, SCRATCH},
-    offset,
+    maps::SCRATCH,
     posture::{NEVER_EQUAL, Posture},
     read::Object,
     scratch::{Memory, Scratch, Tails},
@@ -29,21 +29,25 @@ pub(crate) fn calls(context: BtfTracePointContext) -> i32 {
     let Some(registers) = Object::from_ptr(context.arg(0)) else {
         return 0;
     };
-    // A load by type, cheaper than a helper: this line runs for every call of the machine.
-    let Some(call) = registers.load::<u32>(offset!(regs_call)) else {
+    if !call::may_be_recorded(registers) {
+        return 0;
+    }
+    let Some(object) = Object::current_task() else {
         return 0;
     };
-    let class = class(call);
+    let Some(call) = Call::of(object, registers) else {
+        return 0;
+    };
     let result: i64 = context.arg(1);
-    let kind = match class {
+    let kind = match call.class() {
         call_class::NONE => return 0,
         call_class::CREDENTIALS => Kind::Credentials,
         call_class::MOUNT => Kind::Mount,
-        _ if files::may_change(class, registers, result) => Kind::File,
+        _ if files::may_change(call, result) => Kind::File,
         _ => return 0,
     };
     emit::count(kind, Fate::Seen);
-    let Some(task) = Task::current() else {
+    let Some(task) = Task::of(object) else {
         emit::count(kind, Fate::ReadFailed);
         return 0;
     };
@@ -58,11 +62,11 @@ pub(crate) fn calls(context: BtfTracePointContext) -> i32 {
     // SAFETY: this CPU's slot of this program: a program is not run again on a CPU where it is
     // still running.
     let scratch = unsafe { &mut *scratch };
-    scratch.fixed.call = call;
+    scratch.fixed.call = call.number;
     scratch.fixed.result = result;
     let recorded = match kind {
-        Kind::File => files::record(&task, class, registers, scratch),
-        _ => record(&task, kind, registers, scratch),
+        Kind::File => files::record(&task, call, scratch),
+        _ => record(&task, kind, call, scratch),
     };
     if recorded.is_none() {
         emit::count(kind, Fate::ReadFailed);
@@ -71,7 +75,7 @@ pub(crate) fn calls(context: BtfTracePointContext) -> i32 {
     aya_log_ebpf::debug!(
         &context,
         "call {} returned {}: pid {} in mount namespace {}",
-        call,
+        call.number,
         result,
         aya_ebpf::EbpfContext::tgid(&context),
         task.mnt_ns
@@ -80,16 +84,7 @@ pub(crate) fn calls(context: BtfTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn class(call: u32) -> u8 {
-    if call as usize >= call_class::TABLE {
-        return call_class::NONE;
-    }
-    // SAFETY: `call` is below the table's length; volatile, since the agent fills the table.
-    unsafe { core::ptr::read_volatile((&raw const CALLS).cast::<u8>().add(call as usize)) }
-}
-
-#[inline(always)]
-fn record(task: &Task, kind: Kind, registers: Object, scratch: &mut Scratch) -> Option<()> {
+fn record(task: &Task, kind: Kind, call: Call, scratch: &mut Scratch) -> Option<()> {
     scratch.fixed.kind = kind as u16;
     scratch.fixed.capability = 0;
     scratch.fixed.mount_id = 0;
@@ -124,7 +119,7 @@ fn record(task: &Task, kind: Kind, registers: Object, scratch: &mut Scratch) -> 
         return None;
     }
     if kind == Kind::Mount {
-        append_mount(registers, &mut tails);
+        append_mount(call, &mut tails);
     }
     let used = tails.used();
     if emit::send(kind, tails.scratch(), used) {
@@ -136,14 +131,14 @@ fn record(task: &Task, kind: Kind, registers: Object, scratch: &mut Scratch) -> 
 /// Appends the strings that `mount` was called with. Only hints: the program may have changed them
 /// since, and other calls of the family have other arguments, which read as nothing or as a path.
 #[inline(always)]
-fn append_mount(registers: Object, tails: &mut Tails<'_>) {
-    if let Some(source) = registers.load::<u64>(offset!(regs_arg0)) {
+fn append_mount(call: Call, tails: &mut Tails<'_>) {
+    if let Some(source) = call.argument0() {
         tails.string::<MAX_MOUNT_PATH>(tail::PATH, Memory::User, source);
     }
-    if let Some(target) = registers.load::<u64>(offset!(regs_arg1)) {
+    if let Some(target) = call.argument1() {
         tails.string::<MAX_MOUNT_PATH>(tail::ARGUMENTS, Memory::User, target);
     }
-    if let Some(fs_type) = registers.load::<u64>(offset!(regs_arg2)) {
+    if let Some(fs_type) = call.argument2() {
         tails.string::<MAX_FS_TYPE>(tail::FS_TYPE, Memory::User, fs_type);
     }
 }

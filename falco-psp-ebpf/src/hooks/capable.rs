@@ -11,6 +11,7 @@ use falco_psp_common::{
 };
 
 use crate::{
+    call::Call,
     emit, filter,
     maps::{CAPABLE_CALLS, SCRATCH},
     offset,
@@ -169,9 +170,7 @@ impl Task {
         // SAFETY: the helper takes a task that the verifier knows as one.
         let registers = unsafe { bpf_task_pt_regs(self.object.as_ptr()) };
         let registers = Object::from_ptr(registers as *const u8)?;
-        let call: u32 = registers.load(offset!(regs_call))?;
-        // -1 outside of calls.
-        (call.cast_signed() >= 0).then_some(call)
+        Some(Call::of(self.object, registers)?.number)
     }
 
     /// Whether these are the task's own credentials, and the namespace is that of their user.

@@ -11,6 +11,7 @@ use falco_psp_common::{
 };
 
 use crate::{
+    call::Call,
     emit, filter, offset,
     posture::{Posture, path_hashes},
     read::{Address, Object, follow, read, read_user},
@@ -31,12 +32,12 @@ const UNIX: u16 = 1;
 /// `AT_FDCWD`.
 const CURRENT_DIRECTORY: u32 = (-100_i32).cast_unsigned();
 
-/// Whether a call of this class may have changed a file, by what costs least to look at.
+/// Whether a call of these classes may have changed a file, by what costs least to look at.
 #[inline(always)]
-pub(super) fn may_change(class: u8, registers: Object, result: i64) -> bool {
-    let flags = match class {
-        call_class::OPEN_FLAGS1 => registers.load::<u64>(offset!(regs_arg1)),
-        call_class::OPEN_FLAGS2 => registers.load::<u64>(offset!(regs_arg2)),
+pub(super) fn may_change(call: Call, result: i64) -> bool {
+    let flags = match call.class() {
+        call_class::OPEN_FLAGS1 => call.argument1(),
+        call_class::OPEN_FLAGS2 => call.argument2(),
         _ => Some(MAY_CHANGE),
     };
     // What failed has changed nothing, and may have failed for any reason.
@@ -57,15 +58,10 @@ struct Changed {
 
 /// Tells what was changed, if it may be on the mount that is the task's root.
 #[inline(always)]
-pub(super) fn record(
-    task: &Task,
-    class: u8,
-    registers: Object,
-    scratch: &mut Scratch,
-) -> Option<()> {
+pub(super) fn record(task: &Task, call: Call, scratch: &mut Scratch) -> Option<()> {
     let fs = task.object.follow(offset!(task_fs))?;
     let root = fs.load::<u64>(offset!(fs_root_mnt))?;
-    let Some(changed) = find(task, fs, root, class, registers, scratch)? else {
+    let Some(changed) = find(task, fs, root, call, scratch)? else {
         emit::count(Kind::File, Fate::Filtered);
         return Some(());
     };
@@ -122,29 +118,26 @@ fn find(
     task: &Task,
     fs: Object,
     root: Address,
-    class: u8,
-    registers: Object,
+    call: Call,
     scratch: &mut Scratch,
 ) -> Option<Option<Changed>> {
-    let (directory, argument) = match class {
-        call_class::PATH0 => (None, offset!(regs_arg0)),
-        call_class::PATH1 | call_class::BIND => (None, offset!(regs_arg1)),
-        call_class::AT0 => (Some(offset!(regs_arg0)), offset!(regs_arg1)),
-        call_class::AT1 => (Some(offset!(regs_arg1)), offset!(regs_arg2)),
-        call_class::AT2 => (Some(offset!(regs_arg2)), offset!(regs_arg3)),
+    let class = call.class();
+    let current = u64::from(CURRENT_DIRECTORY);
+    let (directory, mut argument) = match class {
+        call_class::PATH0 => (current, call.argument0()?),
+        call_class::PATH1 | call_class::BIND => (current, call.argument1()?),
+        call_class::AT0 => (call.argument0()?, call.argument1()?),
+        call_class::AT1 => (call.argument1()?, call.argument2()?),
+        call_class::AT2 => (call.argument2()?, call.argument3()?),
         _ => {
             let descriptor = match class {
-                call_class::DESCRIPTOR0 => registers.load::<u64>(offset!(regs_arg0))? as u32,
+                call_class::DESCRIPTOR0 => call.argument0()? as u32,
                 _ => scratch.fixed.result as u32,
             };
             return of_file(task.file(descriptor)?, root, class);
         }
     };
-    let directory = match directory {
-        Some(register) => registers.load::<u64>(register)? as u32,
-        None => CURRENT_DIRECTORY,
-    };
-    let mut argument = registers.load::<u64>(argument)?;
+    let directory = directory as u32;
     if class == call_class::BIND {
         if read_user::<u16>(argument)? != UNIX {
             return Some(None);

@@ -140,12 +140,12 @@ pub(super) static FIELDS: [Field; 16] = [
          event of the type capable; SYS_ADMIN for a mount that succeeded",
         |event, _, give| {
             // mount(2), umount(2), pivot_root(2), move_mount(2), fsmount(2), mount_setattr(2): all
-            // of them need CAP_SYS_ADMIN. open_tree(2) needs it only to clone.
+            // of them need CAP_SYS_ADMIN. open_tree(2) needs it only to clone or to change attributes.
             if event.process.nested_user_namespace {
                 return;
             }
             match event.activity {
-                Activity::Mount { call, result, .. } if result >= 0 && call != "open_tree" => {
+                Activity::Mount { call, result, .. } if result >= 0 && !call.starts_with("open_tree") => {
                     give(capability::NAMES[capability::SYS_ADMIN as usize].into());
                 }
                 Activity::Capability { capability, .. } => give(capability.into()),

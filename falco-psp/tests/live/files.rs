@@ -34,6 +34,12 @@ fn paths(written: &BTreeSet<(String, String)>) -> BTreeSet<&str> {
 
 /// Runs a command in a container that is there already, with a volume at `/data`.
 fn run(command: &str) -> Result<(Container, Ended)> {
+    let (container, ended, _) = run_and_hear(command)?;
+    Ok((container, ended))
+}
+
+/// The same, with what the command says.
+fn run_and_hear(command: &str) -> Result<(Container, Ended, String)> {
     let volume = TempDir::new()?;
     let folder = volume.path().to_string_lossy();
     let bundle = Bundle::new()?
@@ -45,7 +51,8 @@ fn run(command: &str) -> Result<(Container, Ended)> {
     let output = container.exec(&["/bin/sh", "-ec", command])?;
     assert!(output.status.success(), "{output:?}");
     thread::sleep(CALM);
-    Ok((container, agent.stop()?))
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((container, agent.stop()?, said))
 }
 
 #[test]
@@ -124,6 +131,35 @@ fn a_socket_in_the_root_is_a_write() -> Result<()> {
     ))?;
     let written = written(&ended.alerts, &container);
     assert_eq!(written, BTreeSet::from([("bind".into(), "/socket".into())]));
+    Ok(())
+}
+
+#[test]
+fn the_newest_calls_are_writes() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    // fchmodat2 since Linux 6.6, removexattrat since 6.13, by their numbers, which are the same
+    // everywhere; an attribute to remove is made by setxattr of x86_64, or of arm64.
+    let setxattr = if cfg!(target_arch = "x86_64") { 188 } else { 5 };
+    let calls = |file: &str| {
+        format!(
+            "{WORKLOAD} call {setxattr} {file} user.x 1 0 0
+            {WORKLOAD} call 452 -100 {file} 493 0 || echo no fchmodat2
+            {WORKLOAD} call 466 -100 {file} 0 user.x || echo no removexattrat"
+        )
+    };
+    let (container, ended, said) = run_and_hear(&format!(
+        "echo x > /data/other\n{}\n{}",
+        calls("/bin/busybox"),
+        calls("/data/other")
+    ))?;
+    let written = written(&ended.alerts, &container);
+    let missing = |call: &&str| !said.contains(&format!("no {call}"));
+    let expected = ["setxattr", "fchmodat2", "removexattrat"];
+    let expected = expected.iter().filter(|call| missing(call));
+    let expected = expected.map(|call| ((*call).to_owned(), "/bin/busybox".to_owned()));
+    assert_eq!(written, expected.collect(), "{said}");
     Ok(())
 }
 

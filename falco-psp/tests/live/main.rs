@@ -5,6 +5,8 @@
 mod agent;
 mod bundle;
 mod capable;
+#[cfg(target_arch = "x86_64")]
+mod compat;
 mod confinement;
 mod container;
 mod containerd;

@@ -36,6 +36,20 @@ pub(crate) fn capability_use() -> bool {
     is_told
 }
 
+/// Whether the kernel takes the calls of 32-bit programs, by trying one.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn compat_calls() -> bool {
+    let takes = crate::workload::workload().is_ok_and(|program| {
+        // getpid.
+        let call = Command::new(program).args(["compat", "20"]).output();
+        call.is_ok_and(|output| output.status.success())
+    });
+    if !takes {
+        println!("skipped: this kernel has no calls of 32-bit programs (CONFIG_IA32_EMULATION)");
+    }
+    takes
+}
+
 fn met(missing: Option<&str>) -> bool {
     let Some(missing) = missing else {
         return true;

@@ -63,6 +63,8 @@ pub(super) const MEMBERS: &[(&str, &[&str])] = &[
             "si",
             "dx",
             "r10",
+            "bx",
+            "cx",
             "syscallno",
             "orig_x0",
             "regs",

@@ -2,11 +2,20 @@
 
 use falco_psp_common::record::call_class;
 
+use super::compat;
 use crate::event::{ROOT_WRITE, VOLUME_WRITE};
 
-/// Number 452 everywhere (`include/uapi/asm-generic/unistd.h`, `syscall_64.tbl`); libc does not have
-/// it for arm64.
+// The same numbers everywhere (`include/uapi/asm-generic/unistd.h`, `syscall_64.tbl`), not all of them
+// known to libc.
 const SYS_FCHMODAT2: libc::c_long = 452;
+/// Since Linux 6.13.
+const SYS_SETXATTRAT: libc::c_long = 463;
+/// Since Linux 6.13.
+const SYS_REMOVEXATTRAT: libc::c_long = 466;
+/// Since Linux 6.15.
+const SYS_OPEN_TREE_ATTR: libc::c_long = 467;
+/// Since Linux 6.17.
+const SYS_FILE_SETATTR: libc::c_long = 469;
 
 /// A recorded system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +31,18 @@ pub struct Call {
 macro_rules! number {
     (SYS_FCHMODAT2) => {
         SYS_FCHMODAT2
+    };
+    (SYS_SETXATTRAT) => {
+        SYS_SETXATTRAT
+    };
+    (SYS_REMOVEXATTRAT) => {
+        SYS_REMOVEXATTRAT
+    };
+    (SYS_OPEN_TREE_ATTR) => {
+        SYS_OPEN_TREE_ATTR
+    };
+    (SYS_FILE_SETATTR) => {
+        SYS_FILE_SETATTR
     };
     ($number:ident) => {
         libc::$number
@@ -48,7 +69,7 @@ pub const CALLS: &[Call] = calls! {
     MOUNT:
         SYS_mount "mount", SYS_umount2 "umount2", SYS_pivot_root "pivot_root",
         SYS_move_mount "move_mount", SYS_open_tree "open_tree", SYS_fsmount "fsmount",
-        SYS_mount_setattr "mount_setattr";
+        SYS_mount_setattr "mount_setattr", SYS_OPEN_TREE_ATTR "open_tree_attr";
 };
 
 /// The calls that a read-only root file system would refuse where they are about it. What needs a file
@@ -65,7 +86,8 @@ pub const FILE_CALLS: &[Call] = calls! {
     AT0:
         SYS_mkdirat "mkdirat", SYS_mknodat "mknodat", SYS_unlinkat "unlinkat",
         SYS_fchmodat "fchmodat", SYS_FCHMODAT2 "fchmodat2", SYS_fchownat "fchownat",
-        SYS_utimensat "utimensat";
+        SYS_utimensat "utimensat", SYS_SETXATTRAT "setxattrat",
+        SYS_REMOVEXATTRAT "removexattrat", SYS_FILE_SETATTR "file_setattr";
     AT1: SYS_symlinkat "symlinkat";
     AT2: SYS_linkat "linkat", SYS_renameat2 "renameat2";
     BIND: SYS_bind "bind";
@@ -126,6 +148,12 @@ pub fn table(wanted: impl Fn(&str) -> bool) -> [u8; call_class::TABLE] {
             *class = call.class;
         }
     }
+    for (number, native) in compat::table().into_iter().enumerate() {
+        let native = table.get(usize::from(native));
+        if native.is_some_and(|class| class & !call_class::COMPAT != call_class::NONE) {
+            table[number] |= call_class::COMPAT;
+        }
+    }
     table
 }
 
@@ -137,10 +165,11 @@ mod tests {
     fn every_call_fits_the_table_and_has_one_name() {
         let table = table(|_| true);
         for call in CALLS.iter().chain(FILE_CALLS).chain(OLDER_FILE_CALLS) {
-            assert_eq!(table[call.number as usize], call.class, "{}", call.name);
+            let class = table[call.number as usize] & !call_class::COMPAT;
+            assert_eq!(class, call.class, "{}", call.name);
             assert_eq!(name(call.number), Some(call.name));
         }
-        let recorded = table.iter().filter(|class| **class != call_class::NONE);
+        let recorded = table.iter().filter(|class| is_recorded(**class));
         let all = CALLS.len() + FILE_CALLS.len() + OLDER_FILE_CALLS.len();
         assert_eq!(recorded.count(), all);
     }
@@ -148,7 +177,19 @@ mod tests {
     #[test]
     fn only_wanted_calls_are_recorded() {
         let table = table(|name| name == "setuid");
-        let recorded = table.iter().filter(|class| **class != call_class::NONE);
+        let recorded = table.iter().filter(|class| is_recorded(**class));
         assert_eq!(recorded.count(), 1);
+    }
+
+    fn is_recorded(class: u8) -> bool {
+        class & !call_class::COMPAT != call_class::NONE
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn numbers_of_wanted_32_bit_calls_are_marked() {
+        let table = table(|name| name == "setuid");
+        let marked = (0..call_class::TABLE).filter(|at| table[*at] & call_class::COMPAT != 0);
+        assert_eq!(marked.collect::<Vec<_>>(), [23, 213]);
     }
 }

@@ -14,7 +14,7 @@ use super::btf::{Btf, BtfError};
 use super::hooks::{Attached, HOOKS, Hook, Refused};
 use super::object::OBJECT;
 use super::offsets::{self, Fact, Missing};
-use super::{calls, syscalls};
+use super::{calls, compat, syscalls};
 use crate::cli::Watch;
 use crate::context::host::HostNamespaces;
 use crate::event::{CAPABLE, ROOT_WRITE, VOLUME_WRITE};
@@ -208,6 +208,7 @@ impl KernelSide {
         .to_bytes();
         let table = calls::table(wanted);
         let incidental = syscalls::incidental();
+        let compat = compat::table();
         let mut ebpf = EbpfLoader::new()
             // Offsets are found above; reading the kernel's types once more would only cost.
             .btf(None)
@@ -215,6 +216,7 @@ impl KernelSide {
             .override_global("SETTINGS", &settings[..], true)
             .override_global("CALLS", &table[..], true)
             .override_global("CAPABLE_CALLS", &incidental[..], true)
+            .override_global("COMPAT_CALLS", &compat[..], true)
             .map_max_entries("RING", options.ring_bytes)
             .load(object)
             .map_err(LoadError::Object)?;

@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod calls;
+pub mod compat;
 pub mod decode;
 pub mod hooks;
 pub mod ledger;

@@ -29,6 +29,8 @@ pub enum Fact {
     CapabilityUse,
     /// Writes to the root file system.
     RootWrites,
+    /// Which calls are 32-bit ones, and have other numbers.
+    CompatCalls,
 }
 
 impl Fact {
@@ -46,6 +48,7 @@ impl Fact {
             Self::MountArguments => "arguments of mount calls",
             Self::CapabilityUse => "capabilities that calls use, but for mounts",
             Self::RootWrites => "writes to root file systems",
+            Self::CompatCalls => "calls of 32-bit programs, which are taken for others",
         }
     }
 }
@@ -210,27 +213,58 @@ const fn inum(set: fn(&mut Offsets) -> &mut u32, structure: &'static str) -> Ent
     }
 }
 
-/// The registers that hold a call's number and first arguments, as members of `pt_regs`, with the
-/// bytes from the member's start.
-type Registers = [(&'static str, u32); 5];
+/// What the architecture has its own way for.
+struct Architecture {
+    /// The registers that hold a call's number and first arguments, then those of a 32-bit call's
+    /// arguments, as members of `pt_regs`, with the bytes from the member's start.
+    registers: [(&'static str, u32); 9],
+    /// The member of `thread_info` that tells a task in a 32-bit call.
+    compat: &'static str,
+    /// The bit that does, as its value.
+    compat_mask: u32,
+}
 
-/// Of x86_64 (`arch/x86/include/asm/ptrace.h`).
-const X86_64: Registers = [("orig_ax", 0), ("di", 0), ("si", 0), ("dx", 0), ("r10", 0)];
-/// Of arm64, where `orig_x0` keeps the first argument, whose register holds the result at exit
-/// (`arch/arm64/include/asm/ptrace.h`: `u64 regs[31]` and `s32 syscallno`).
-const ARM64: Registers = [
-    ("syscallno", 0),
-    ("orig_x0", 0),
-    ("regs", 8),
-    ("regs", 16),
-    ("regs", 24),
-];
+/// x86_64 (`arch/x86/include/asm/ptrace.h`; `TS_COMPAT` of `arch/x86/include/asm/thread_info.h`; the
+/// arguments of a 32-bit call: `arch/x86/include/asm/syscall_wrapper.h`).
+const X86_64: Architecture = Architecture {
+    registers: [
+        ("orig_ax", 0),
+        ("di", 0),
+        ("si", 0),
+        ("dx", 0),
+        ("r10", 0),
+        ("bx", 0),
+        ("cx", 0),
+        ("dx", 0),
+        ("si", 0),
+    ],
+    compat: "status",
+    compat_mask: 1 << 1,
+};
+/// arm64, where `orig_x0` keeps the first argument, whose register holds the result at exit
+/// (`arch/arm64/include/asm/ptrace.h`: `u64 regs[31]` and `s32 syscallno`; `TIF_32BIT` of
+/// `arch/arm64/include/asm/thread_info.h`).
+const ARM64: Architecture = Architecture {
+    registers: [
+        ("syscallno", 0),
+        ("orig_x0", 0),
+        ("regs", 8),
+        ("regs", 16),
+        ("regs", 24),
+        ("orig_x0", 0),
+        ("regs", 8),
+        ("regs", 16),
+        ("regs", 24),
+    ],
+    compat: "flags",
+    compat_mask: 1 << 22,
+};
 
-/// The registers of the architecture that the types are of, which is not always this machine's.
-fn registers(btf: &Btf) -> Registers {
-    match btf.member("pt_regs", &[ARM64[0].0]) {
-        Some(_) => ARM64,
-        None => X86_64,
+/// The architecture that the types are of, which is not always this machine's.
+fn architecture(btf: &Btf) -> &'static Architecture {
+    match btf.member("pt_regs", &[ARM64.registers[0].0]) {
+        Some(_) => &ARM64,
+        None => &X86_64,
     }
 }
 
@@ -280,14 +314,30 @@ pub fn find(btf: &Btf) -> (Offsets, Vec<Missing>) {
         _ => tracing::debug!("this kernel has no pids controller"),
     }
 
+    let architecture = architecture(btf);
+    let compat = ["thread_info", architecture.compat];
+    match btf.member("task_struct", &compat) {
+        Some(member) => {
+            offsets.task_compat = member.offset_bits / 8;
+            offsets.task_compat_mask = architecture.compat_mask;
+        }
+        None => {
+            let member = format!("task_struct.{}", compat.join("."));
+            note(false, &member, Fact::CompatCalls);
+        }
+    }
     let places = [
         (&mut offsets.regs_call, Fact::Calls),
         (&mut offsets.regs_arg0, Fact::MountArguments),
         (&mut offsets.regs_arg1, Fact::MountArguments),
         (&mut offsets.regs_arg2, Fact::MountArguments),
         (&mut offsets.regs_arg3, Fact::RootWrites),
+        (&mut offsets.regs_compat_arg0, Fact::CompatCalls),
+        (&mut offsets.regs_compat_arg1, Fact::CompatCalls),
+        (&mut offsets.regs_compat_arg2, Fact::CompatCalls),
+        (&mut offsets.regs_compat_arg3, Fact::CompatCalls),
     ];
-    for ((offset, fact), (name, further)) in places.into_iter().zip(registers(btf)) {
+    for ((offset, fact), (name, further)) in places.into_iter().zip(architecture.registers) {
         match btf.member("pt_regs", &[name]) {
             Some(member) => *offset = member.offset_bits / 8 + further,
             None => note(false, &format!("pt_regs.{name}"), fact),

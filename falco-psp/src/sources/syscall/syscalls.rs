@@ -4,6 +4,8 @@
 use falco_psp_common::capability;
 use falco_psp_common::record::call_class;
 
+use super::compat;
+
 macro_rules! names {
     ($($name:ident)+) => {
         &[$((libc::$name, stringify!($name))),+]
@@ -57,6 +59,9 @@ const OLDER: &[(libc::c_long, &str)] = &[];
 
 /// A call's name, or `syscall` and its number.
 pub fn name(number: u32) -> String {
+    if let Some(number) = compat::unnamed(number) {
+        return format!("32-bit syscall {number}");
+    }
     let mut all = GENERIC.iter().chain(OLDER);
     let known = all.find(|(known, _)| *known == libc::c_long::from(number));
     match known {
@@ -175,7 +180,8 @@ mod tests {
         let number = |call: libc::c_long| u32::try_from(call).unwrap();
         assert_eq!(name(number(libc::SYS_setuid)), "setuid");
         assert_eq!(name(number(libc::SYS_fchownat)), "fchownat");
-        assert_eq!(name(4_000_000_000), "syscall 4000000000");
+        assert_eq!(name(1_000_000_000), "syscall 1000000000");
+        assert_eq!(name(1 << 31 | 102), "32-bit syscall 102");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{
     env,
-    ffi::{CString, c_char, c_int, c_ulong, c_void},
+    ffi::{CString, c_char, c_int, c_long, c_ulong, c_void},
     fs,
     io::{self, Read as _, Write as _},
     iter,
@@ -21,6 +21,7 @@ const PR_SET_NAME: c_int = 15;
 const RLIMIT_STACK: c_int = 3;
 
 unsafe extern "C" {
+    fn syscall(number: c_long, ...) -> c_long;
     fn fork() -> c_int;
     fn memfd_create(name: *const c_char, flags: u32) -> c_int;
     fn prctl(option: c_int, name: *const c_char) -> c_int;
@@ -49,6 +50,10 @@ unsafe extern "C" {
         data: *const c_void,
     ) -> c_int;
 }
+
+#[cfg(target_arch = "x86_64")]
+#[path = "compat.rs"]
+mod compat;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -118,8 +123,35 @@ fn run(words: &[&str]) -> Result {
         ["from-memory", rest @ ..] => from_memory(rest),
         // The rest as root of a user namespace of its own, with mounts of its own.
         ["in-user-namespace", rest @ ..] => in_user_namespace(rest),
+        // A call by the 32-bit entry, as i386 programs make it.
+        #[cfg(target_arch = "x86_64")]
+        ["compat", number, arguments @ ..] => compat::call(number.parse()?, arguments),
+        // A call by its number.
+        ["call", number, arguments @ ..] => call(number.parse()?, arguments),
         _ => Err("unknown command".into()),
     }
+}
+
+/// Makes a call with up to five arguments: numbers, or texts.
+fn call(number: c_long, arguments: &[&str]) -> Result {
+    let mut words = [0; 5];
+    let mut texts = Vec::new();
+    for (word, argument) in words.iter_mut().zip(arguments) {
+        *word = match argument.parse() {
+            Ok(number) => number,
+            Err(_) => {
+                texts.push(CString::new(*argument)?);
+                texts.last().map_or(0, |text| text.as_ptr() as c_long)
+            }
+        };
+    }
+    let [a, b, c, d, e] = words;
+    // SAFETY: the texts live until the call has returned.
+    let result = unsafe { syscall(number, a, b, c, d, e) };
+    if result < 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    Ok(())
 }
 
 fn become_user(uid: u32) -> Result {

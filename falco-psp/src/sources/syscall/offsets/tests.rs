@@ -77,9 +77,13 @@ fn registers_are_those_of_the_types_architecture() {
                 of_regs(1),
                 of_regs(2),
                 of_regs(3),
+                first,
+                of_regs(1),
+                of_regs(2),
+                of_regs(3),
             ]
         } else {
-            ["orig_ax", "di", "si", "dx", "r10"].map(|name| at(name, 0))
+            ["orig_ax", "di", "si", "dx", "r10", "bx", "cx", "dx", "si"].map(|name| at(name, 0))
         };
         let (found, _) = find(&types(kernel));
         let found = [
@@ -88,6 +92,10 @@ fn registers_are_those_of_the_types_architecture() {
             found.regs_arg1,
             found.regs_arg2,
             found.regs_arg3,
+            found.regs_compat_arg0,
+            found.regs_compat_arg1,
+            found.regs_compat_arg2,
+            found.regs_compat_arg3,
         ];
         assert_eq!(found, expected, "{kernel}");
     }

@@ -75,20 +75,12 @@ offsets! {
     nsproxy_net_ns,
     /// `nsproxy.ipc_ns`
     nsproxy_ipc_ns,
-    /// `nsproxy.uts_ns`
-    nsproxy_uts_ns,
-    /// `nsproxy.cgroup_ns`
-    nsproxy_cgroup_ns,
     /// `mnt_namespace.ns.inum`
     mnt_ns_inum,
     /// `net.ns.inum`
     net_ns_inum,
     /// `ipc_namespace.ns.inum`
     ipc_ns_inum,
-    /// `uts_namespace.ns.inum`
-    uts_ns_inum,
-    /// `cgroup_namespace.ns.inum`
-    cgroup_ns_inum,
     /// `pid_namespace.ns.inum`
     pid_ns_inum,
     /// `pid.level`

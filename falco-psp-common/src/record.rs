@@ -81,14 +81,10 @@ pub mod namespace {
     pub const NET: usize = 2;
     /// System V IPC and POSIX message queues.
     pub const IPC: usize = 3;
-    /// Host name.
-    pub const UTS: usize = 4;
     /// Users: that of the task's credentials.
-    pub const USER: usize = 5;
-    /// Control groups.
-    pub const CGROUP: usize = 6;
+    pub const USER: usize = 4;
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 5;
 }
 
 /// Index of an id in [`Fixed::ids`]; the order of the kernel's `struct cred`.
@@ -224,7 +220,7 @@ pub struct Fixed {
 }
 
 /// Size of [`Fixed`] in bytes.
-pub const FIXED_SIZE: usize = 216;
+pub const FIXED_SIZE: usize = 208;
 const _: () = assert!(size_of::<Fixed>() == FIXED_SIZE && align_of::<Fixed>() == 8);
 
 /// Size of the longest record.

@@ -32,8 +32,24 @@ pub(crate) struct Key {
 /// would hide one of them, at odds of 2⁻⁶⁴ a pair.
 #[derive(Clone, Copy)]
 pub(crate) struct Posture {
-    hash: u64,
+    /// Words go into these in turn: a processor works at several at once.
+    lanes: [u64; LANES],
     comparable: bool,
+}
+
+const LANES: usize = 4;
+/// That of FNV-1a, and others, so that no two words can be exchanged.
+const SEEDS: [u64; LANES] = [
+    0xcbf2_9ce4_8422_2325,
+    0x9e37_79b9_7f4a_7c15,
+    0xd6e8_feb8_6659_fd93,
+    0xa076_1d64_78bd_642f,
+];
+
+#[inline(always)]
+fn mix(hash: u64, word: u64) -> u64 {
+    let mixed = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+    mixed ^ (mixed >> 29)
 }
 
 impl Posture {
@@ -42,7 +58,7 @@ impl Posture {
     pub(crate) fn of(scratch: &Scratch) -> Self {
         let fixed = &scratch.fixed;
         let mut posture = Self {
-            hash: 0xcbf2_9ce4_8422_2325,
+            lanes: SEEDS,
             comparable: true,
         };
         posture.add(fixed.cgroup_id);
@@ -50,37 +66,39 @@ impl Posture {
             posture.add(set);
         }
         for pair in fixed.ids.as_chunks::<2>().0 {
-            posture.add(u64::from(pair[0]) << 32 | u64::from(pair[1]));
+            posture.add_pair(pair[0], pair[1]);
         }
-        for inum in fixed.namespaces {
-            posture.add(u64::from(inum));
-        }
-        posture.add(u64::from(fixed.program_mnt_ns) << 32 | u64::from(fixed.seccomp_mode));
+        let [mnt, pid, net, ipc, user] = fixed.namespaces;
+        posture.add_pair(mnt, pid);
+        posture.add_pair(net, ipc);
+        posture.add_pair(user, fixed.program_mnt_ns);
+        posture.add_pair(fixed.parent_mnt_ns, fixed.seccomp_mode);
         posture.add(
             u64::from(fixed.kind) << 48 | u64::from(fixed.flags) << 32 | u64::from(fixed.call),
         );
         posture.add(fixed.result.cast_unsigned());
-        posture.add(u64::from(fixed.parent_mnt_ns));
         posture
     }
 
     /// The hash of some words.
     #[inline(always)]
     pub(crate) fn of_words(words: &[u64]) -> u64 {
-        let mut posture = Self {
-            hash: 0xcbf2_9ce4_8422_2325,
-            comparable: true,
-        };
+        let mut hash = SEEDS[0];
         for word in words {
-            posture.add(*word);
+            hash = mix(hash, *word);
         }
-        posture.value()
+        hash
     }
 
     #[inline(always)]
     fn add(&mut self, word: u64) {
-        let mixed = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
-        self.hash = mixed ^ (mixed >> 29);
+        let [first, second, third, fourth] = self.lanes;
+        self.lanes = [second, third, fourth, mix(first, word)];
+    }
+
+    #[inline(always)]
+    fn add_pair(&mut self, first: u32, second: u32) {
+        self.add(u64::from(first) << 32 | u64::from(second));
     }
 
     /// Adds the task's short name.
@@ -97,15 +115,18 @@ impl Posture {
         const SIZE: usize = 4 * MAX_GROUPS as usize;
         const { assert!(SIZE < size_of::<Key>() - SIZE) };
         let Scratch { key, address, .. } = scratch;
-        key.groups = [0; MAX_GROUPS as usize / 2];
         self.comparable &= count <= MAX_GROUPS;
+        self.add(u64::from(count));
+        if count == 0 {
+            return;
+        }
+        key.groups = [0; MAX_GROUPS as usize / 2];
         let size = bounded::<SIZE>(4 * count as usize, address);
         // SAFETY: the key has room for `MAX_GROUPS` ids; the helper checks the source.
         let result = unsafe {
             bpf_probe_read_kernel(key.groups.as_mut_ptr().cast(), size, gids as *const _)
         };
         self.comparable &= result == 0;
-        self.add(u64::from(count));
         for word in key.groups {
             self.add(word);
         }
@@ -130,7 +151,7 @@ impl Posture {
     #[inline(always)]
     pub(crate) fn value(self) -> u64 {
         if self.comparable {
-            self.hash
+            self.lanes.into_iter().reduce(mix).unwrap_or(NEVER_EQUAL)
         } else {
             NEVER_EQUAL
         }

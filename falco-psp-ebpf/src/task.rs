@@ -69,11 +69,9 @@ impl Task {
         }
         let mut at = offset!(cred_cap_inheritable);
         for set in &mut fixed.capabilities {
-            // Two halves: until Linux 6.3 a set was an array of two.
-            let low: u32 = cred.load(at)?;
-            let high: u32 = cred.load(at + each)?;
-            *set = u64::from(high) << 32 | u64::from(low);
-            at += 2 * each;
+            // Until Linux 6.3 a set was an array of two halves: one load takes both, too.
+            *set = cred.load(at)?;
+            at += size_of::<u64>() as u32;
         }
         self.fill_namespaces(fixed, cred, address)?;
 
@@ -124,6 +122,25 @@ impl Task {
             + level * u64::from(offset!(upid_size))
     }
 
+    /// The innermost of the task's pid namespaces.
+    #[inline(always)]
+    fn pid_ns(&self, slot: &mut Address) -> Option<u32> {
+        let of = |level: u32| {
+            let at = offset!(pid_numbers) + level * offset!(upid_size) + offset!(upid_ns);
+            self.pid.follow(at)?.load(offset!(pid_ns_inum))
+        };
+        // A load by type has to be from a place that the verifier knows.
+        match self.pid_ns_level {
+            0 => of(0),
+            1 => of(1),
+            2 => of(2),
+            _ => {
+                let pid_ns = follow(self.innermost_upid(slot), offset!(upid_ns))?;
+                read(pid_ns, offset!(pid_ns_inum))
+            }
+        }
+    }
+
     #[inline(always)]
     fn fill_namespaces(
         &self,
@@ -137,14 +154,10 @@ impl Task {
                 .and_then(|ns| ns.load::<u32>(inum))
                 .unwrap_or(0)
         };
-        let pid_ns = follow(self.innermost_upid(address), offset!(upid_ns))?;
         fixed.namespaces[namespace::MNT] = self.mnt_ns;
-        fixed.namespaces[namespace::PID] = read(pid_ns, offset!(pid_ns_inum))?;
+        fixed.namespaces[namespace::PID] = self.pid_ns(address)?;
         fixed.namespaces[namespace::NET] = of(offset!(nsproxy_net_ns), offset!(net_ns_inum));
         fixed.namespaces[namespace::IPC] = of(offset!(nsproxy_ipc_ns), offset!(ipc_ns_inum));
-        fixed.namespaces[namespace::UTS] = of(offset!(nsproxy_uts_ns), offset!(uts_ns_inum));
-        fixed.namespaces[namespace::CGROUP] =
-            of(offset!(nsproxy_cgroup_ns), offset!(cgroup_ns_inum));
         fixed.namespaces[namespace::USER] = cred
             .follow(offset!(cred_user_ns))
             .and_then(|ns| ns.load(offset!(user_ns_inum)))
@@ -162,9 +175,20 @@ impl Task {
     /// any namespace holds it. A fork inherits it with the memory.
     #[inline(always)]
     pub(crate) fn program_mnt_ns(&self, slot: &mut Address) -> u32 {
-        self.memory()
+        let mount = self
+            .memory()
             .and_then(|mm| mm.follow(offset!(mm_exe_file)))
-            .and_then(|file| file.follow(offset!(file_mnt)))
+            .and_then(|file| file.follow(offset!(file_mnt)));
+        let root = self
+            .object
+            .follow(offset!(task_fs))
+            .and_then(|fs| fs.load(offset!(fs_root_mnt)));
+        if let (Some(mount), Some(root)) = (mount, root)
+            && mount.is_at(root)
+        {
+            return self.mnt_ns;
+        }
+        mount
             .and_then(|vfsmount| {
                 // Backwards from a member to what it lies in: no load by type.
                 let mount = vfsmount

@@ -6,7 +6,7 @@ use std::path::Path;
 use falco_psp_common::record::namespace;
 
 /// Names of the namespaces in `/proc/PID/ns`, in the order of [`namespace`].
-const NAMES: [&str; namespace::COUNT] = ["mnt", "pid", "net", "ipc", "uts", "user", "cgroup"];
+const NAMES: [&str; namespace::COUNT] = ["mnt", "pid", "net", "ipc", "user"];
 
 /// Inode numbers of the initial namespaces that the kernel fixes (`include/linux/proc_ns.h`; the
 /// initial mount and network namespaces have none).
@@ -15,9 +15,7 @@ const FIXED: [Option<u32>; namespace::COUNT] = [
     Some(0xefff_fffc),
     None,
     Some(0xefff_ffff),
-    Some(0xefff_fffe),
     Some(0xefff_fffd),
-    Some(0xefff_fffb),
 ];
 
 /// The namespaces of the host, by [`namespace`].

@@ -105,8 +105,6 @@ const TABLE: &[Entry] = table![
     nsproxy_mnt_ns = "nsproxy" "mnt_ns" (State),
     nsproxy_net_ns = "nsproxy" "net_ns" (State),
     nsproxy_ipc_ns = "nsproxy" "ipc_ns" (State),
-    nsproxy_uts_ns = "nsproxy" "uts_ns" (State),
-    nsproxy_cgroup_ns = "nsproxy" "cgroup_ns" (State),
     pid_level = "pid" "level" (State),
     pid_numbers = "pid" "numbers" (State),
     upid_nr = "upid" "nr" (State),
@@ -186,8 +184,6 @@ const NESTED: &[Entry] = &[
     inum(|offsets| &mut offsets.mnt_ns_inum, "mnt_namespace"),
     inum(|offsets| &mut offsets.net_ns_inum, "net"),
     inum(|offsets| &mut offsets.ipc_ns_inum, "ipc_namespace"),
-    inum(|offsets| &mut offsets.uts_ns_inum, "uts_namespace"),
-    inum(|offsets| &mut offsets.cgroup_ns_inum, "cgroup_namespace"),
     inum(|offsets| &mut offsets.pid_ns_inum, "pid_namespace"),
 ];
 

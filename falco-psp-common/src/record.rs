@@ -267,6 +267,8 @@ pub mod call_class {
     pub const AT2: u8 = 11;
     /// Bound a socket to the address in the second argument.
     pub const BIND: u8 = 12;
+    /// Made an io_uring, by which files can be changed without a call.
+    pub const RING: u8 = 13;
     /// Bit of an entry: a 32-bit call with this number may be recorded.
     pub const COMPAT: u8 = 1 << 7;
     /// Entries of the table: higher call numbers are not recorded.

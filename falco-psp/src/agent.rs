@@ -219,6 +219,10 @@ impl Agent {
         };
         self.start_container(&sighting, time_ns);
         self.containers.executed(&container.id, record.mnt_ns());
+        if record.kind == Kind::File && calls::makes_io_uring(fixed.call) {
+            self.may_write_unseen(&container.id, process, time_ns);
+            return;
+        }
         let activity = match record.kind {
             Kind::File => self.root_write(&record, &container.id),
             _ => Ok(activity_of(&record)),

@@ -129,6 +129,15 @@ fn find(
         call_class::AT0 => (call.argument0()?, call.argument1()?),
         call_class::AT1 => (call.argument1()?, call.argument2()?),
         call_class::AT2 => (call.argument2()?, call.argument3()?),
+        call_class::RING => {
+            // The first of a container is all that there is to tell.
+            return Some(Some(Changed {
+                dentry: 0,
+                argument: 0,
+                hashes: (u64::from(class), u64::from(class)),
+                mount: root,
+            }));
+        }
         _ => {
             let descriptor = match class {
                 call_class::DESCRIPTOR0 => call.argument0()? as u32,

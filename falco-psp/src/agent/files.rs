@@ -1,10 +1,13 @@
 //! Writes to a container's root file system, and to what else is mounted in it.
 
+use std::sync::Arc;
+
 use falco_psp_common::record::flags;
 
 use super::Agent;
+use crate::container::posture::Why;
 use crate::context::paths::{self, Place};
-use crate::event::Activity;
+use crate::event::{Activity, Process};
 use crate::sources::syscall::calls;
 use crate::sources::syscall::decode::Record;
 
@@ -13,6 +16,16 @@ use crate::sources::syscall::decode::Record;
 pub(super) struct OtherMount;
 
 impl Agent {
+    /// Notes that a container may write by io_uring, unseen; judges it with that.
+    pub(super) fn may_write_unseen(&mut self, id: &str, process: Arc<Process>, time_ns: u64) {
+        let Some(tracked) = self.containers.get_mut(id) else {
+            return;
+        };
+        let container = Arc::make_mut(&mut tracked.container);
+        container.posture.root_writes = Some(Why::IoUring);
+        self.judge(id, Activity::Container, process, time_ns, 0);
+    }
+
     /// What a call changed in the root file system of a container, or which mount it wrote to; `None`
     /// if the record makes no sense.
     pub(super) fn root_write(

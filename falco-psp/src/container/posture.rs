@@ -25,6 +25,8 @@ pub struct Posture {
     pub sysctls: Facts<String>,
     /// The ports of the host that lead to it or its pod.
     pub host_ports: Facts<HostPort>,
+    /// Why it may have written to its root file system without being seen.
+    pub root_writes: Option<Why>,
 }
 
 impl Posture {
@@ -37,10 +39,12 @@ impl Posture {
             proc_mount,
             sysctls,
             host_ports,
+            root_writes,
         } = self;
         [
             (Control::HostPorts, host_ports.missing),
             (Control::SeLinux, se_linux.unknown()),
+            (Control::ReadOnlyRootFilesystem, *root_writes),
             (Control::Sysctls, sysctls.missing),
             (Control::AllowedProcMountTypes, proc_mount.unknown()),
             (Control::Seccomp, seccomp.unknown()),
@@ -129,6 +133,8 @@ pub enum Why {
     Unreadable,
     /// What the kubelet knows of a volume cannot be read.
     NoVolumeData,
+    /// It has made an io_uring, and what is done by that makes no calls.
+    IoUring,
 }
 
 impl Why {
@@ -144,6 +150,7 @@ impl Why {
             Self::TooMany => "too many open files",
             Self::Unreadable => "open files cannot be read",
             Self::NoVolumeData => "no vol_data.json of the kubelet",
+            Self::IoUring => "it uses io_uring, whose operations are not seen",
         }
     }
 }

@@ -47,6 +47,8 @@ impl Sources<'_> {
             proc_mount: self.proc_mount(),
             sysctls: self.sysctls(),
             host_ports: self.host_ports(),
+            // Known as they happen.
+            root_writes: None,
         }
     }
 

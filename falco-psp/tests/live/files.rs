@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, thread, time::Duration};
 
 use anyhow::Result;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
@@ -160,6 +161,46 @@ fn the_newest_calls_are_writes() -> Result<()> {
     let expected = expected.iter().filter(|call| missing(call));
     let expected = expected.map(|call| ((*call).to_owned(), "/bin/busybox".to_owned()));
     assert_eq!(written, expected.collect(), "{said}");
+    Ok(())
+}
+
+#[test]
+fn what_may_be_written_by_io_uring_is_unknown() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    // io_uring_setup with one entry, and parameters of zeros in a page of its own.
+    let uses = Container::start(
+        Bundle::new()?
+            .pod("test", "ring")
+            .program(workload()?, WORKLOAD, 0o755)?
+            .args(&["/bin/sleep", "3600"]),
+    )?;
+    let innocent = Bundle::new()?.pod("test", "innocent");
+    let _innocent = Container::start(innocent.args(&["/bin/sleep", "3600"]))?;
+    let folder = TempDir::new()?;
+    let report = folder.path().join("report.json");
+    let output = format!("json:{}", report.display());
+    let agent = Agent::start(RESTRICTED, &["--cri", "none", "--report", &output])?;
+    let made = uses.exec(&[WORKLOAD, "io-uring"])?;
+    if !made.status.success() {
+        println!("skipped: this kernel makes no io_uring ({made:?})");
+        return Ok(());
+    }
+    thread::sleep(CALM);
+    let ended = agent.stop()?;
+    let line = "unknown: readOnlyRootFilesystem of 1 containers (it uses io_uring";
+    assert!(ended.messages.contains(line), "{}", ended.messages);
+    let answer: Value = serde_json::from_slice(&std::fs::read(report)?)?;
+    let state = |name: &str| {
+        let mut workloads = answer["workloads"].as_array()?.iter();
+        let workload = workloads.find(|workload| workload["name"] == name)?;
+        let mut cells = workload["cells"].as_array()?.iter();
+        let cell = cells.find(|cell| cell["control"] == "readOnlyRootFilesystem")?;
+        cell["state"].as_str()
+    };
+    assert_eq!(state("ring"), Some("unknown"), "{answer:#}");
+    assert_eq!(state("innocent"), Some("fine"), "{answer:#}");
     Ok(())
 }
 

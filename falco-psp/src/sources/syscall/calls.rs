@@ -91,6 +91,7 @@ pub const FILE_CALLS: &[Call] = calls! {
     AT1: SYS_symlinkat "symlinkat";
     AT2: SYS_linkat "linkat", SYS_renameat2 "renameat2";
     BIND: SYS_bind "bind";
+    RING: SYS_io_uring_setup "io_uring_setup";
 };
 
 /// Those of them that only older architectures have.
@@ -109,6 +110,11 @@ pub const OLDER_FILE_CALLS: &[Call] = calls! {
 /// Those of them that only older architectures have.
 #[cfg(not(target_arch = "x86_64"))]
 pub const OLDER_FILE_CALLS: &[Call] = &[];
+
+/// Whether this is the number of the call that makes an io_uring.
+pub fn makes_io_uring(number: u32) -> bool {
+    name(number) == Some("io_uring_setup")
+}
 
 /// Whether a call of [`FILE_CALLS`] changes what a link leads to, and not the link.
 pub fn follows_links(name: &str) -> bool {

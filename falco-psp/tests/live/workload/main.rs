@@ -123,6 +123,12 @@ fn run(words: &[&str]) -> Result {
         ["from-memory", rest @ ..] => from_memory(rest),
         // The rest as root of a user namespace of its own, with mounts of its own.
         ["in-user-namespace", rest @ ..] => in_user_namespace(rest),
+        ["io-uring"] => {
+            let mut parameters = [0_u32; 30];
+            // SAFETY: io_uring_setup, number 425 everywhere, takes a number and writes to 120 bytes.
+            let ring = unsafe { syscall(425, 1, parameters.as_mut_ptr()) };
+            check(c_int::try_from(ring)?)
+        }
         // A call by the 32-bit entry, as i386 programs make it.
         #[cfg(target_arch = "x86_64")]
         ["compat", number, arguments @ ..] => compat::call(number.parse()?, arguments),

@@ -377,6 +377,7 @@ mod tests {
                     .to_vec(),
                 missing: Some(Why::TooMany),
             },
+            root_writes: Some(Why::IoUring),
         };
         let text = serde_json::to_string(&known).unwrap();
         assert_eq!(serde_json::from_str::<Posture>(&text).unwrap(), known);

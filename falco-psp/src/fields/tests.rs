@@ -442,6 +442,7 @@ fn what_confines_a_container_is_told() {
                     ],
                     missing: Some(Why::TooMany),
                 },
+                root_writes: None,
             },
             ..Container::default()
         }),

@@ -158,8 +158,17 @@ impl Posture {
     }
 }
 
+/// The highest bit of each byte that is a slash.
+#[inline(always)]
+fn slashes(word: u64) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let zeros = word ^ u64::from_ne_bytes([b'/'; 8]);
+    // Only of a zero byte neither the sum nor the byte itself has that bit.
+    !((zeros & LOW).wrapping_add(LOW) | zeros | LOW)
+}
+
 /// Of the path at `path` in the task's memory: its first byte, and the hashes of the whole
-/// and of what is before its last slash. Of a longer one only as much counts as a [`Key`] holds.
+/// and of what is up to its last slash. Of a longer one only as much counts as a [`Key`] holds.
 /// `None` if it cannot be read.
 #[inline(always)]
 pub(crate) fn path_hashes(key: &mut Key, path: Address) -> Option<(u8, u64, u64)> {
@@ -171,15 +180,21 @@ pub(crate) fn path_hashes(key: &mut Key, path: Address) -> Option<(u8, u64, u64)
     if length < 0 {
         return None;
     }
-    let (mut whole, mut directory) = (0xcbf2_9ce4_8422_2325_u64, 0_u64);
+    let (mut whole, mut directory) = (SEEDS[0], 0_u64);
     for word in &key.path {
-        for byte in word.to_ne_bytes() {
-            let byte = u64::from(byte);
-            // All bits for a slash, none otherwise: as a branch it would double the paths.
-            let is_slash = 0_u64.wrapping_sub((byte ^ u64::from(b'/')).wrapping_sub(1) >> 63);
-            directory = (directory & !is_slash) | (whole & is_slash);
-            whole = (whole ^ byte).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        // The first byte in the lowest.
+        let word = word.to_le();
+        let slashes = slashes(word);
+        // Every byte up to the last slash.
+        let mut before = slashes;
+        before |= before >> 8;
+        before |= before >> 16;
+        before |= before >> 32;
+        let before = (before >> 7).wrapping_mul(0xff);
+        // All bits if there is a slash, none otherwise: as a branch it would double the paths.
+        let has_slash = 0_u64.wrapping_sub((slashes | slashes.wrapping_neg()) >> 63);
+        directory = (directory & !has_slash) | (mix(whole, word & before) & has_slash);
+        whole = mix(whole, word);
     }
     Some((key.path[0].to_ne_bytes()[0], whole, directory))
 }

@@ -3,7 +3,7 @@
 
 use std::{
     env,
-    ffi::{CString, c_char, c_int, c_long, c_ulong, c_void},
+    ffi::{CStr, CString, c_char, c_int, c_long, c_ulong, c_void},
     io,
     process::ExitCode,
     ptr,
@@ -17,6 +17,8 @@ const NOTHING: &str = "/bin/nothing";
 const BATCHES: u32 = 10;
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 const O_RDONLY: c_int = 0;
+const O_WRONLY: c_int = 1;
+const O_CREAT: c_int = 0o100;
 #[cfg(target_arch = "x86_64")]
 const SYS_SETUID: c_long = 105;
 #[cfg(target_arch = "aarch64")]
@@ -89,14 +91,9 @@ fn run(words: &[&str]) -> Result {
         ["mount", turns] => measure(turns, mount_and_unmount),
         ["open", turns] => {
             let path = CString::new(NOTHING)?;
-            measure(turns, || {
-                // SAFETY: the path lives until the call has returned.
-                let file = unsafe { open(path.as_ptr(), O_RDONLY) };
-                check(file)?;
-                // SAFETY: the file was opened here, and nobody else knows it.
-                check(unsafe { close(file) })
-            })
+            measure(turns, || open_and_close(&path, O_RDONLY))
         }
+        ["write", turns] => measure(turns, || open_and_close(c"/written", O_WRONLY | O_CREAT)),
         ["getppid", turns] => measure(turns, || {
             // SAFETY: the call takes nothing and cannot fail.
             unsafe { getppid() };
@@ -160,6 +157,14 @@ fn capabilities() -> Result<(CapabilityHeader, [CapabilityData; 2])> {
     // SAFETY: both structures are as version 3 of the call wants them.
     check(unsafe { capget(&raw mut header, data.as_mut_ptr()) })?;
     Ok((header, data))
+}
+
+fn open_and_close(path: &CStr, flags: c_int) -> Result {
+    // SAFETY: the path lives until the call has returned; a mode is taken if the file is made.
+    let file = unsafe { open(path.as_ptr(), flags, 0o600) };
+    check(file)?;
+    // SAFETY: the file was opened here, and nobody else knows it.
+    check(unsafe { close(file) })
 }
 
 fn mount_and_unmount() -> Result {

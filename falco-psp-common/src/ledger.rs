@@ -21,17 +21,20 @@ pub enum Fate {
     RingFull = 4,
     /// Lost: the kernel's memory could not be read.
     ReadFailed = 5,
+    /// In a container, but no use: a check of a capability that the call does not need.
+    Incidental = 6,
 }
 
 impl Fate {
     /// All fates, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Seen,
         Self::Filtered,
         Self::Deduplicated,
         Self::Sent,
         Self::RingFull,
         Self::ReadFailed,
+        Self::Incidental,
     ];
 }
 

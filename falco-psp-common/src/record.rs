@@ -14,7 +14,7 @@ pub enum Kind {
     Credentials = 1,
     /// A call of the mount family returned.
     Mount = 2,
-    /// The kernel found that a task has a capability that its call needs.
+    /// The kernel was asked in a call whether the task has a capability.
     Capability = 3,
     /// A call returned that a read-only root file system would have refused.
     File = 4,
@@ -172,7 +172,8 @@ pub struct Fixed {
     pub start_ns: u64,
     /// The capability sets, see [`capability_set`].
     pub capabilities: [u64; capability_set::COUNT],
-    /// What the call returned; 0 for an exec.
+    /// What the call returned; 0 for an exec. Of a [`Kind::Capability`]: 0 if the capability was
+    /// there, else the negated errno.
     pub result: i64,
     /// Hash of the posture: the same for the same state of the same container.
     pub posture: u64,
@@ -209,7 +210,7 @@ pub struct Fixed {
     pub flags: u16,
     /// Lengths of the tails in bytes, see [`tail`].
     pub tails: [u16; tail::COUNT],
-    /// The number of the capability that was used, of a [`Kind::Capability`].
+    /// The number of the capability that was asked for, of a [`Kind::Capability`].
     pub capability: u16,
     /// Id of the mount that the file is on, of a [`Kind::File`] (`mount.mnt_id`): mostly the task's root.
     pub mount_id: u32,
@@ -237,6 +238,20 @@ const fn max(a: usize, b: usize) -> usize {
 
 /// Bit of [`Fixed::call`]: the number of a 32-bit call that no 64-bit call is known for.
 pub const COMPAT_CALL: u32 = 1 << 31;
+
+/// Index of a number in what the kernel side notes of a check that came again after it was sent.
+pub mod repeats {
+    /// How often.
+    pub const TIMES: usize = 0;
+    /// When last: nanoseconds since boot, up to a jiffy early.
+    pub const LAST_NS: usize = 1;
+    /// The jiffy in which that was noted.
+    pub const JIFFY: usize = 2;
+    /// The process id of the last on the host.
+    pub const PID: usize = 3;
+    /// How many numbers there are.
+    pub const COUNT: usize = 4;
+}
 
 /// Class of a system call in the table that tells the kernel side which calls to record.
 pub mod call_class {

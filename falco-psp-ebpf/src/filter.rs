@@ -1,9 +1,13 @@
 //! What is worth telling: only what may be a container, and the same posture only once.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns},
+};
+use falco_psp_common::record::repeats;
 
 use crate::{
-    maps::{DIRECTORIES, POSTURES},
+    maps::{CHECKS, DIRECTORIES, POSTURES},
     posture::NEVER_EQUAL,
     setting,
 };
@@ -39,6 +43,42 @@ pub(crate) fn remember(posture: u64) {
         // Failing, because another CPU was faster or memory is short, only costs a repeated
         // record.
         let _ = POSTURES.insert(&posture, &0, u64::from(BPF_NOEXIST));
+    }
+}
+
+/// Whether a record of this check has been sent before; if so, that is counted with the check, and
+/// that it was this process and now.
+#[inline(always)]
+pub(crate) fn checked_before(check: u64, pid: u32) -> bool {
+    if setting!(deduplicate) == 0 {
+        return false;
+    }
+    let Some(again) = CHECKS.get_ptr_mut(&check) else {
+        return false;
+    };
+    // SAFETY: the value is this CPU's own, aligned, and lives as long as this program runs, which
+    // nothing of its kind interrupts.
+    let again = unsafe { &mut *again };
+    again[repeats::TIMES] += 1;
+    again[repeats::PID] = u64::from(pid);
+    // The clock is what costs most: it is read once a jiffy, and that is a plain load.
+    // SAFETY: the helpers have no requirements.
+    unsafe {
+        let jiffy = bpf_jiffies64();
+        if again[repeats::JIFFY] != jiffy {
+            again[repeats::JIFFY] = jiffy;
+            again[repeats::LAST_NS] = bpf_ktime_get_boot_ns();
+        }
+    }
+    true
+}
+
+/// Remembers that a record of this check was sent.
+#[inline(always)]
+pub(crate) fn remember_check(check: u64) {
+    if setting!(deduplicate) != 0 {
+        // Failing only costs a repeated record, as above.
+        let _ = CHECKS.insert(&check, &[0; repeats::COUNT], u64::from(BPF_NOEXIST));
     }
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use falco_psp_common::{
     ledger,
     offsets::{Offsets, Settings},
-    record::call_class,
+    record::{call_class, repeats},
 };
 
 use crate::scratch::Scratch;
@@ -60,6 +60,12 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 #[map]
 pub(crate) static POSTURES: LruPerCpuHashMap<u64, u64> =
     LruPerCpuHashMap::with_max_entries(32_768, 0);
+
+/// Hash of a check of a capability → its `record::repeats`. Apart from the postures: what these do not
+/// need would cost them memory.
+#[map]
+pub(crate) static CHECKS: LruPerCpuHashMap<u64, [u64; repeats::COUNT]> =
+    LruPerCpuHashMap::with_max_entries(8_192, 0);
 
 /// Hash of a container and a directory → how many paths in it were told.
 #[map]

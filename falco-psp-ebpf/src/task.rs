@@ -203,7 +203,7 @@ impl Task {
     /// The node of the task's control group: that of the unified hierarchy, or of the `pids`
     /// controller where the task is in the unified hierarchy's root.
     #[inline(always)]
-    fn cgroup(&self) -> Option<Object> {
+    pub(crate) fn cgroup(&self) -> Option<Object> {
         let set = self.object.follow(offset!(task_cgroups))?;
         let unified = set
             .follow(offset!(css_set_dfl_cgrp))

@@ -23,6 +23,7 @@ use falco_psp::agent::Agent;
 use falco_psp::audit::Auditor;
 use falco_psp::cli::Cli;
 use falco_psp::context::host::HostNamespaces;
+use falco_psp::event::Repeats;
 use falco_psp::outputs::Outputs;
 use falco_psp::outputs::alert::Format;
 use falco_psp::own_rules::OwnRules;
@@ -119,7 +120,11 @@ fn observed(policies: &Arc<Policies>, outputs: &Outputs) -> Memory {
             }
             agent.take(&record(number, Kind::Credentials, EXECS));
             // The kernel side saw all of it once more.
-            agent.repeated(u64::from(number) << 8 | 1, 1);
+            agent.repeated(Repeats {
+                posture: u64::from(number) << 8 | 1,
+                times: 1,
+                last: None,
+            });
         }
         now += FORGET_TICK;
         agent.forget_gone_at(now);

@@ -21,7 +21,7 @@ use crate::context::cgroup::ContainerRef;
 use crate::context::containers::{Containers, MountChange, Sighting};
 use crate::context::host::HostNamespaces;
 use crate::context::processes::{self, Found, Origin, Programs, epoch_ns, now_ns};
-use crate::event::{Activity, Process, SyscallEvent};
+use crate::event::{Activity, Process, Repeats, SyscallEvent};
 use crate::observed::Judge;
 use crate::outputs::Outputs;
 use crate::outputs::alert::Alert;
@@ -249,12 +249,12 @@ impl Agent {
         self.judge(&container.id, activity, process, time_ns, fixed.posture);
     }
 
-    /// Adds the `times` that the kernel saw a posture again after it was sent.
-    pub fn repeated(&mut self, posture: u64, times: u64) {
+    /// Adds how often the kernel saw a posture again after it was sent.
+    pub fn repeated(&mut self, repeats: Repeats) {
         if let Some(recorder) = &self.recorder {
-            recorder.repeated(posture, times);
+            recorder.repeated(repeats);
         }
-        self.judge.tally.repeated(posture, times);
+        self.judge.repeated(&repeats);
     }
 
     /// Tells that events were lost: whoever reads the alerts must know that they have holes.
@@ -386,6 +386,7 @@ fn activity_of(record: &Record<'_>) -> Option<Activity> {
         Kind::Capability => Activity::Capability {
             capability: capability::NAMES.get(usize::from(record.fixed.capability))?,
             call: syscalls::name(record.fixed.call),
+            result,
         },
         Kind::Mount => Activity::Mount {
             call: calls::name(record.fixed.call)?,

@@ -170,13 +170,17 @@ pub enum Activity {
         /// What the call returned: 0 or more, or a negated errno.
         result: i64,
     },
-    /// The kernel found that the process has a capability that a call needs.
+    /// The kernel was asked in a call whether the process has a capability that the call needs.
     Capability {
         /// The capability's name, without `CAP_`.
         #[serde(deserialize_with = "crate::recording::capability")]
         capability: Word,
         /// The call's name, or `syscall` and its number.
         call: String,
+        /// 0 if the process has it, else a negated errno. Earlier recordings have only what was
+        /// granted, and do not say so.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        result: i64,
     },
     /// A call changed something in the container's root file system, outside of all volumes and other
     /// mounts.
@@ -226,18 +230,43 @@ impl Activity {
         }
     }
 
-    /// What the call returned; 0 for an exec, which is seen only when it succeeded; `None` for an
-    /// event that is no call.
+    /// What the call returned; 0 for an exec, which is seen only when it succeeded; of a capability
+    /// what the kernel found; `None` for an event that is no call.
     pub fn result(&self) -> Option<i64> {
         match self {
             Self::Container => None,
-            Self::Exec
-            | Self::Capability { .. }
-            | Self::RootWrite { .. }
-            | Self::VolumeWrite { .. } => Some(0),
-            Self::Credentials { result, .. } | Self::Mount { result, .. } => Some(*result),
+            Self::Exec | Self::RootWrite { .. } | Self::VolumeWrite { .. } => Some(0),
+            Self::Credentials { result, .. }
+            | Self::Capability { result, .. }
+            | Self::Mount { result, .. } => Some(*result),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(result: &i64) -> bool {
+    *result == 0
+}
+
+/// The kernel saw a state again after it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repeats {
+    /// The state's hash, as in its event.
+    pub posture: u64,
+    /// How often.
+    pub times: u64,
+    /// The last of them, where the kernel notes that: of checks of capabilities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastRepeat>,
+}
+
+/// When the kernel last saw a state again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRepeat {
+    /// When: nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// Whose state it was: the process id on the host.
+    pub pid: u32,
 }
 
 /// The state of a process. Ids are those of the initial user namespace, as the kernel holds them.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::container::Container;
-use crate::event::{Activity, Event, SyscallEvent};
+use crate::event::{Activity, Event, Repeats, SyscallEvent};
 use crate::listen::alerts::AlertCounts;
 use crate::needs::Kept;
 use crate::outputs::alert::Alert;
@@ -67,7 +67,7 @@ impl Judge {
         // A container as a whole is judged whichever program shows it.
         let program = event.process.executable.clone();
         let program = program.filter(|_| event.activity != Activity::Container);
-        self.needs.note(&event);
+        self.needs.note(&event, posture);
         let container = self.tally.subject(&event.container.id);
         let event = Event::from(event);
         for (index, rule) in self.rules.matching(&event) {
@@ -89,6 +89,12 @@ impl Judge {
                 tell(&Alert::of(rule, &event));
             }
         }
+    }
+
+    /// Adds how often the kernel saw a posture again after it was sent.
+    pub fn repeated(&mut self, repeats: &Repeats) {
+        self.tally.repeated(repeats.posture, repeats.times);
+        self.needs.repeated(repeats);
     }
 
     /// Takes leave of containers: of the last ones the result is told by name, of the others in

@@ -138,7 +138,7 @@ fn the_published_schema_leaves_nothing_open() {
             _ => {}
         }
     }
-    assert_eq!(objects, 14);
+    assert_eq!(objects, 19);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The kernel looked whether a task has a capability.
+//! The kernel looked whether a task has a capability, and found it or refused what needs it.
 
 use aya_ebpf::{
     helpers::generated::bpf_task_pt_regs,
@@ -30,8 +30,10 @@ struct Check {
     cred: *const u8,
     target_ns: *const u8,
     capability: i32,
-    /// 0 if the capability is there.
+    /// 0 if the capability is there, else -EPERM.
     result: i32,
+    /// The kernel says that it only wants to know whether it could.
+    is_quiet: bool,
 }
 
 /// `cap_capable(const struct cred *cred, struct user_namespace *target_ns, const struct
@@ -45,6 +47,7 @@ pub(crate) fn capable(context: BtfTracePointContext) -> i32 {
         target_ns: context.arg(1),
         capability: context.arg(3),
         result: context.arg(4),
+        is_quiet: false,
     });
     0
 }
@@ -55,22 +58,19 @@ pub(crate) fn capable(context: BtfTracePointContext) -> i32 {
 #[fexit(function = "cap_capable")]
 pub(crate) fn capable_exit(context: FExitContext) -> i32 {
     emit::count(Kind::Capability, Fate::Seen);
-    if context.arg::<u32>(3) & NO_AUDIT != 0 {
-        // No use. The exception is a seccomp filter without no_new_privs (`seccomp_prepare_filter`),
-        // and that takes a capability which no runtime gives by itself: holding it is told anyway.
-        emit::count(Kind::Capability, Fate::Filtered);
-        return 0;
-    }
     see(Check {
         cred: context.arg(0),
         target_ns: context.arg(1),
         capability: context.arg(2),
         result: context.arg(4),
+        // The exception is a seccomp filter without no_new_privs (`seccomp_prepare_filter`), and that
+        // takes a capability which no runtime gives by itself: holding it is told anyway.
+        is_quiet: context.arg::<u32>(3) & NO_AUDIT != 0,
     });
     0
 }
 
-/// Tells of the check if it is one of a container and a use.
+/// Tells of the check if it is one of a container and of what a call needs.
 #[inline(always)]
 fn see(check: Check) {
     let Some(task) = Task::current() else {
@@ -86,13 +86,14 @@ fn see(check: Check) {
         emit::count(Kind::Capability, Fate::Filtered);
         return;
     };
-    // What was refused was no use. A check with other credentials than the task's own is one of the
-    // kernel's for itself, such as overlayfs's with those of whoever mounted it.
-    if check.result != 0
-        || !task.acts_as(check.cred as u64, check.target_ns as u64)
-        || is_incidental(call, check.capability as u32)
-    {
+    // A check with other credentials than the task's own is one of the kernel's for itself, such as
+    // overlayfs's with those of whoever mounted it.
+    let Some(user_ns) = task.acts_as(check.cred as u64, check.target_ns as u64) else {
         emit::count(Kind::Capability, Fate::Filtered);
+        return;
+    };
+    if check.is_quiet || is_incidental(call, check.capability as u32) {
+        emit::count(Kind::Capability, Fate::Incidental);
         return;
     }
     // One slot for both programs: only one of them is attached.
@@ -104,9 +105,9 @@ fn see(check: Check) {
     // still running.
     let scratch = unsafe { &mut *scratch };
     scratch.fixed.call = call;
-    scratch.fixed.result = 0;
+    scratch.fixed.result = i64::from(check.result);
     scratch.fixed.capability = check.capability as u16;
-    if record(&task, scratch).is_none() {
+    if record(&task, user_ns, scratch).is_none() {
         emit::count(Kind::Capability, Fate::ReadFailed);
     }
 }
@@ -125,19 +126,24 @@ fn is_incidental(call: u32, capability: u32) -> bool {
 }
 
 #[inline(always)]
-fn record(task: &Task, scratch: &mut Scratch) -> Option<()> {
+fn record(task: &Task, user_ns: u32, scratch: &mut Scratch) -> Option<()> {
     // The first time in a container is told with all that is known of the process; that the runtime
     // has used it before, to set the container up, is another posture.
     let mut program_mnt_ns = task.program_mnt_ns(&mut scratch.address);
     if program_mnt_ns == 0 {
         program_mnt_ns = task.unmounted_program_mnt_ns();
     }
+    let is_denied = u64::from(scratch.fixed.result != 0);
     let posture = Posture::of_words(&[
-        Kind::Capability as u64,
+        // The number of a namespace is given again when it is gone, that of a control group is not.
+        task.cgroup()
+            .and_then(|node| node.load(offset!(kernfs_id)))
+            .unwrap_or(0),
         u64::from(task.mnt_ns) << 32 | u64::from(program_mnt_ns),
-        u64::from(scratch.fixed.capability) << 32 | u64::from(scratch.fixed.call),
+        u64::from(user_ns),
+        is_denied << 48 | u64::from(scratch.fixed.capability) << 32 | u64::from(scratch.fixed.call),
     ]);
-    if filter::sent_before(posture) {
+    if filter::checked_before(posture, task.object.load(offset!(task_tgid))?) {
         emit::count(Kind::Capability, Fate::Deduplicated);
         return Some(());
     }
@@ -158,7 +164,7 @@ fn record(task: &Task, scratch: &mut Scratch) -> Option<()> {
     }
     let used = tails.used();
     if emit::send(Kind::Capability, tails.scratch(), used) {
-        filter::remember(posture);
+        filter::remember_check(posture);
     }
     Some(())
 }
@@ -173,15 +179,15 @@ impl Task {
         Some(Call::of(self.object, registers)?.number)
     }
 
-    /// Whether these are the task's own credentials, and the namespace is that of their user.
+    /// The inode number of the user namespace, if these are the task's own credentials and it is
+    /// theirs.
     #[inline(always)]
-    fn acts_as(&self, cred: u64, target_ns: u64) -> bool {
-        let Some(own) = self.object.follow(offset!(task_real_cred)) else {
-            return false;
-        };
-        let Some(user_ns) = own.follow(offset!(cred_user_ns)) else {
-            return false;
-        };
-        own.is_at(cred) && user_ns.is_at(target_ns)
+    fn acts_as(&self, cred: u64, target_ns: u64) -> Option<u32> {
+        let own = self.object.follow(offset!(task_real_cred))?;
+        let user_ns = own.follow(offset!(cred_user_ns))?;
+        if !own.is_at(cred) || !user_ns.is_at(target_ns) {
+            return None;
+        }
+        Some(user_ns.load(offset!(user_ns_inum)).unwrap_or(0))
     }
 }

@@ -79,7 +79,8 @@ pub(super) static FIELDS: [Field; 16] = [
     ),
     Field::text(
         "evt.res",
-        "what the call returned: SUCCESS, or the name of the error, such as EPERM",
+        "what the call returned: SUCCESS, or the name of the error, such as EPERM. Of an event of the \
+         type capable: SUCCESS if the process has the capability, else EPERM",
         |event, _, give| match event.activity.result() {
             Some(0..) => give("SUCCESS".into()),
             Some(error) => match errno::name(error.unsigned_abs()) {
@@ -100,7 +101,8 @@ pub(super) static FIELDS: [Field; 16] = [
     ),
     Field::bool(
         "evt.failed",
-        "whether the call returned an error",
+        "whether the call returned an error. Of an event of the type capable: whether the process does \
+         not have the capability",
         |event, _, give| {
             if let Some(result) = event.activity.result() {
                 give((result < 0).into());
@@ -111,7 +113,8 @@ pub(super) static FIELDS: [Field; 16] = [
         "evt.arg",
         "an argument of a call of the mount family: dev (the source), dir (the target), type \
          (the file system); a hint, for a program can change it while the call runs. Of an event of \
-         the type capable, call: the system call that used the capability. Of an event of the type \
+         the type capable, call: the system call that asked for the capability, and cap: which it is, \
+         whether the process has it or not. Of an event of the type \
          root_write, call: the system call, and path: what it changed. Of volume_write, which comes \
          once for each mount of a container, call, and dir: where the mount is",
         |event, argument, give| {
@@ -120,6 +123,9 @@ pub(super) static FIELDS: [Field; 16] = [
                 (Activity::Mount { target, .. }, Some("dir")) => target,
                 (Activity::Mount { fs_type, .. }, Some("type")) => fs_type,
                 (Activity::Capability { call, .. }, Some("call")) => call,
+                (Activity::Capability { capability, .. }, Some("cap")) => {
+                    return give((*capability).into());
+                }
                 (Activity::RootWrite { path, .. }, Some("path")) => path,
                 (Activity::VolumeWrite { mount_point, .. }, Some("dir")) => mount_point,
                 (
@@ -133,11 +139,11 @@ pub(super) static FIELDS: [Field; 16] = [
             }
         },
     )
-    .one_of(&["dev", "dir", "type", "call", "path"]),
+    .one_of(&["dev", "dir", "type", "call", "path", "cap"]),
     Field::text(
         "evt.caps",
-        "the capabilities that the call has used, without CAP_: what the kernel asked for, of an \
-         event of the type capable; SYS_ADMIN for a mount that succeeded",
+        "the capabilities that the call has used, without CAP_: what the kernel asked for and found, of \
+         an event of the type capable; SYS_ADMIN for a mount that succeeded",
         |event, _, give| {
             // mount(2), umount(2), pivot_root(2), move_mount(2), fsmount(2), mount_setattr(2): all
             // of them need CAP_SYS_ADMIN. open_tree(2) needs it only to clone or to change attributes.
@@ -148,7 +154,9 @@ pub(super) static FIELDS: [Field; 16] = [
                 Activity::Mount { call, result, .. } if result >= 0 && !call.starts_with("open_tree") => {
                     give(capability::NAMES[capability::SYS_ADMIN as usize].into());
                 }
-                Activity::Capability { capability, .. } => give(capability.into()),
+                Activity::Capability {
+                    capability, result, ..
+                } if result >= 0 => give(capability.into()),
                 _ => {}
             }
         },

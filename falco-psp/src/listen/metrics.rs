@@ -114,6 +114,7 @@ impl SyscallMetrics {
             let LedgerCounts {
                 seen: _,
                 filtered,
+                incidental,
                 deduplicated,
                 sent,
                 ring_full,
@@ -121,6 +122,7 @@ impl SyscallMetrics {
             } = *counts;
             for (fate, count) in [
                 ("filtered", filtered),
+                ("incidental", incidental),
                 ("deduplicated", deduplicated),
                 ("sent", sent),
                 ("ring_full", ring_full),

@@ -1,6 +1,7 @@
 //! What workloads need of what a policy governs: facts beside the rules, for what a report proposes
 //! and for the clauses that nobody uses. No verdict rests on them.
 
+pub mod checks;
 pub mod clauses;
 mod declared;
 mod kept;
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use checks::{Check, Checks};
 pub use kept::Kept;
 
 /// Values of one kind that are remembered; more are only known to be there.
@@ -85,6 +87,9 @@ pub struct Uses {
     /// Observed: capabilities that were used. Declared: those that are added.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub capabilities: BTreeSet<String>,
+    /// Observed: what the kernel was asked for, by capability; also what was refused.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub capability_checks: BTreeMap<String, Checks>,
     /// Sysctls.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub sysctls: BTreeSet<String>,
@@ -188,6 +193,27 @@ impl Uses {
         }
         for (path, is_folder) in &other.root_writes {
             mark(&mut self.root_writes, path, *is_folder, cut);
+        }
+        for (capability, checks) in &other.capability_checks {
+            self.cut |= !self.with_checks(capability, |own| own.absorb(checks));
+        }
+    }
+
+    /// Notes so many checks of a capability that ended as this one.
+    fn note_checks(&mut self, capability: &str, check: Check, times: u64) {
+        self.cut |= !self.with_checks(capability, |own| own.add(check, times));
+    }
+
+    /// Adds to the checks of a capability; false if there was too much of something.
+    fn with_checks(&mut self, capability: &str, add: impl FnOnce(&mut Checks) -> bool) -> bool {
+        let has_room = self.capability_checks.len() < MOST;
+        match self.capability_checks.get_mut(capability) {
+            Some(own) => add(own),
+            None if has_room => {
+                let own = self.capability_checks.entry(capability.to_owned());
+                add(own.or_default())
+            }
+            None => false,
         }
     }
 }

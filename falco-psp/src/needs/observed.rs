@@ -1,5 +1,6 @@
 //! What pods do.
 
+use super::checks::Check;
 use super::{Uses, add, add_text, mark};
 use crate::container::{Container, Volume};
 use crate::event::{Activity, SyscallEvent};
@@ -23,8 +24,17 @@ impl Uses {
                 }
                 self.escalation |= process.gained_privileges && process.no_new_privs == Some(false);
             }
-            Activity::Capability { capability, .. } if !process.nested_user_namespace => {
-                add_text(&mut self.capabilities, capability, &mut self.cut);
+            Activity::Capability {
+                capability,
+                call,
+                result,
+            } if !process.nested_user_namespace => {
+                let denied = *result < 0;
+                if !denied {
+                    add_text(&mut self.capabilities, capability, &mut self.cut);
+                }
+                let check = Check::new(event.time_ns, call, denied, process);
+                self.note_checks(capability, check, 1);
             }
             Activity::Capability { .. } => {}
             Activity::RootWrite { call, path } => {

@@ -11,7 +11,7 @@ use crate::agent::Fates;
 use crate::container::Container;
 use crate::context::metadata::MetadataCounts;
 use crate::context::processes::now_ns;
-use crate::event::{Activity, CAPABLE, Process, ROOT_WRITE, VOLUME_WRITE};
+use crate::event::{Activity, CAPABLE, Process, ROOT_WRITE, Repeats, VOLUME_WRITE};
 use crate::fields::Source;
 use crate::sources::syscall::hooks::tells_capability_use;
 use crate::sources::syscall::ledger::Counts;
@@ -34,12 +34,7 @@ pub enum Frame<'a> {
     /// A process of a container did something.
     Event(Observed<'a>),
     /// The kernel saw a state again after it was told.
-    Repeated {
-        /// The state's hash, as in its event.
-        posture: u64,
-        /// How often.
-        times: u64,
-    },
+    Repeated(Repeats),
     /// These containers are gone.
     Gone(Vec<Cow<'a, str>>),
     /// Events were lost between kernel and agent.

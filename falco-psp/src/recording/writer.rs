@@ -21,7 +21,7 @@ use thiserror::Error;
 use super::frame::{AuditEvent, AuditFrame, AuditOrigin, End, Frame, Observed, Start};
 use super::redact::Redactor;
 use crate::container::Container;
-use crate::event::SyscallEvent;
+use crate::event::{Repeats, SyscallEvent};
 use crate::sources::k8s_audit::Batch;
 use crate::sources::k8s_audit::batch::Origin;
 
@@ -221,8 +221,8 @@ impl Recorder {
     }
 
     /// Records that the kernel saw a state again after it was told.
-    pub fn repeated(&self, posture: u64, times: u64) {
-        self.shared.lock().push(&Frame::Repeated { posture, times });
+    pub fn repeated(&self, repeats: Repeats) {
+        self.shared.lock().push(&Frame::Repeated(repeats));
     }
 
     /// Records that containers are gone.

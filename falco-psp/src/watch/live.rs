@@ -246,8 +246,8 @@ impl Live {
         self.agent.look_at_ports();
         self.agent.settle_all();
         self.tell_loss();
-        for (posture, times) in self.kernel.repeats() {
-            self.agent.repeated(posture, times);
+        for repeats in self.kernel.repeats() {
+            self.agent.repeated(repeats);
         }
     }
 

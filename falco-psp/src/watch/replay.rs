@@ -188,7 +188,7 @@ impl Replay {
                 self.containers.insert(container.id.clone(), container);
             }
             Frame::Event(observed) => self.judge(observed),
-            Frame::Repeated { posture, times } => self.judge.tally.repeated(posture, times),
+            Frame::Repeated(repeats) => self.judge.repeated(&repeats),
             Frame::Gone(ids) => {
                 let gone = ids.iter().filter_map(|id| self.containers.remove(&**id));
                 self.judge.forget(gone.collect());

@@ -1,12 +1,13 @@
-//! Which capabilities a workload uses, as the kernel is asked for them.
+//! Which capabilities a workload uses and which it is refused, as the kernel is asked for them.
 
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, process::Command, thread, time::Duration};
 
 use anyhow::Result;
+use serde_json::{Value, json};
 
 use super::{
     agent::{Agent, Alert, Ended, RESTRICTED, controls},
-    bundle::Bundle,
+    bundle::{Bundle, Id},
     container::Container,
     needs,
     workload::{WORKLOAD, workload},
@@ -122,5 +123,109 @@ fn the_runtimes_use_does_not_hide_the_workloads() -> Result<()> {
     let ended = agent.stop()?;
     let expected = BTreeSet::from([pair("SETUID", "setuid")]);
     assert_eq!(used(&ended.alerts, &container), expected);
+    Ok(())
+}
+
+/// What a report says of the checks of a capability by a pod.
+fn checks<'a>(report: &'a Value, pod: &str, capability: &str) -> &'a Value {
+    let mut workloads = report["workloads"].as_array().into_iter().flatten();
+    let workload = workloads.find(|workload| workload["name"] == pod);
+    let needs = &workload.unwrap_or(&Value::Null)["needs"];
+    &needs["observed"]["main"]["capability_checks"][capability]
+}
+
+fn read(path: &Path) -> Result<Value> {
+    Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
+}
+
+#[test]
+fn what_a_container_is_refused_is_told_and_is_no_violation() -> Result<()> {
+    if !needs::containers() || !needs::capability_use() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let request = format!("json:{}", path("live.json"));
+    let agent = Agent::record(
+        &path("recording"),
+        RESTRICTED,
+        &["--cri", "none", "--report", &request],
+    )?;
+    let start = |pod: &str, capabilities: &[&str]| {
+        let bundle = Bundle::new()?.program(workload()?, WORKLOAD, 0o755)?;
+        Container::start(bundle.capabilities(capabilities).pod("default", pod))
+    };
+    let refused = start("refused", &["CAP_NET_BIND_SERVICE"])?;
+    let granted = start("granted", &["CAP_NET_BIND_SERVICE", "CAP_NET_RAW"])?;
+    for container in [&refused, &granted] {
+        for times in ["2", "1"] {
+            let output = container.exec(&[WORKLOAD, "raw-socket", times])?;
+            assert!(output.status.success(), "{output:?}");
+        }
+    }
+    thread::sleep(CALM);
+    let ended = agent.stop()?;
+    assert_eq!(used(&ended.alerts, &refused), BTreeSet::new());
+    let of_socket = pair("NET_RAW", "socket");
+    assert_eq!(used(&ended.alerts, &granted), BTreeSet::from([of_socket]));
+
+    let live = read(&folder.path().join("live.json"))?;
+    for (pod, denied) in [("refused", true), ("granted", false)] {
+        let checks = checks(&live, pod, "NET_RAW");
+        let outcomes = match denied {
+            true => json!({ "granted": 0, "denied": 3 }),
+            false => json!({ "granted": 3, "denied": 0 }),
+        };
+        assert_eq!(checks["calls"], json!({ "socket": outcomes }), "{live:#}");
+        for key in ["granted", "denied"] {
+            assert_eq!(checks[key], outcomes[key], "{checks:#}");
+        }
+        let (first, last) = (&checks["first"], &checks["last"]);
+        assert_eq!(first["process"], "workload", "{checks:#}");
+        let command = format!("{WORKLOAD} raw-socket 2");
+        assert_eq!(first["command"], *command, "{checks:#}");
+        // The second run of the program came last.
+        assert_ne!(first["pid"], last["pid"], "{checks:#}");
+        assert!(first["time"].as_str() < last["time"].as_str(), "{checks:#}");
+        for check in [first, last] {
+            assert_eq!(check["call"], "socket", "{checks:#}");
+            assert_eq!(check["denied"], denied, "{checks:#}");
+        }
+    }
+    // The recording tells the same.
+    let request = format!("json:{}", path("later.json"));
+    let recording = path("recording");
+    let arguments = ["--replay", &recording, "--psp", RESTRICTED, "--report"];
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_falco-psp"));
+    let output = replay.args(arguments).arg(request).output()?;
+    let later = read(&folder.path().join("later.json"))?;
+    assert_eq!(later["workloads"], live["workloads"], "{output:?}");
+    Ok(())
+}
+
+/// The numbers of namespaces are given again, mostly at once.
+#[test]
+fn a_container_is_not_taken_for_the_one_before() -> Result<()> {
+    if !needs::containers() || !needs::capability_use() {
+        return Ok(());
+    }
+    let agent = Agent::start(RESTRICTED, &["--cri", "none"])?;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        let bundle = Bundle::new()?.program(workload()?, WORKLOAD, 0o755)?;
+        let container = Container::start(bundle)?;
+        let output = container.exec(&[WORKLOAD, "setuid", "1000"])?;
+        assert!(output.status.success(), "{output:?}");
+        ids.push(container.id().clone());
+    }
+    thread::sleep(CALM);
+    let ended = agent.stop()?;
+    let uses = ended.alerts.iter().filter(|alert| {
+        alert.field("evt.arg.call") == Some("setuid") && alert.list("evt.caps") == ["SETUID"]
+    });
+    let users: BTreeSet<&str> = uses
+        .filter_map(|alert| alert.field("container.id"))
+        .collect();
+    assert_eq!(users, ids.iter().map(Id::short).collect());
     Ok(())
 }

@@ -2,11 +2,13 @@
 
 use anyhow::{Context as _, Result};
 
-/// One kind's line: `exec: seen 5, filtered 1, deduplicated 2, sent 2, lost 0`.
+/// One kind's line: `exec: seen 5, filtered 1, deduplicated 2, sent 2, lost 0`; of capabilities with
+/// `incidental 3` after `filtered`, if there were any.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) seen: u64,
     pub(crate) filtered: u64,
+    pub(crate) incidental: u64,
     pub(crate) deduplicated: u64,
     pub(crate) sent: u64,
     pub(crate) lost: u64,
@@ -15,7 +17,7 @@ pub(crate) struct Line {
 impl Line {
     /// What the line accounts for: equal to `seen`, or something is missing.
     pub(crate) fn accounted(&self) -> u64 {
-        self.filtered + self.deduplicated + self.sent + self.lost
+        self.filtered + self.incidental + self.deduplicated + self.sent + self.lost
     }
 
     /// Finds the line of a kind in what the agent said.
@@ -38,6 +40,10 @@ impl Line {
         Ok(Self {
             seen: number("seen")?,
             filtered: number("filtered")?,
+            incidental: match line.contains("incidental ") {
+                true => number("incidental")?,
+                false => 0,
+            },
             deduplicated: number("deduplicated")?,
             sent: number("sent")?,
             lost: number("lost")?,
@@ -52,4 +58,6 @@ fn a_line_of_the_ledger_is_read() {
     assert_eq!(line.seen, 20_005);
     assert_eq!(line.accounted(), 20_005);
     assert!(Line::find(text, "mount").is_err());
+    let text = "capability: seen 9, filtered 3, incidental 4, deduplicated 1, sent 1, lost 0";
+    assert_eq!(Line::find(text, "capability").unwrap().accounted(), 9);
 }

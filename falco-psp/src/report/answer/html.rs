@@ -46,8 +46,8 @@ struct Broken {
 struct Shown<'a> {
     headline: String,
     basis: String,
-    /// What the policies allow and nobody uses.
-    unused: Vec<(String, Vec<String>)>,
+    /// What stands below the workloads: the policies' clauses that nobody uses, for example.
+    lists: Vec<(String, Vec<String>)>,
     #[serde(flatten)]
     answer: &'a Answer,
 }
@@ -83,7 +83,7 @@ pub(super) fn shown(answer: &Answer) -> Result<String, serde_json::Error> {
     serde_json::to_string(&Shown {
         headline: answer.headline(),
         basis: answer.basis(),
-        unused: answer.unused(),
+        lists: answer.lists(),
         answer,
     })
 }

@@ -90,10 +90,10 @@ fn write(answer: &Answer, text: &mut String) -> std::fmt::Result {
         }
         writeln!(text, "\n</details>")?;
     }
-    for (what, clauses) in answer.unused() {
+    for (what, items) in answer.lists() {
         writeln!(text, "\n{}:\n", plain(&what))?;
-        for clause in clauses {
-            writeln!(text, "- {}", code(&clause))?;
+        for item in items {
+            writeln!(text, "- {}", code(&item))?;
         }
     }
     Ok(())

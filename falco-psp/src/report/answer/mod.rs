@@ -24,6 +24,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::control::Control;
 use crate::mend::Proposal;
 use crate::needs::Needs;
+use crate::needs::checks::refused;
 use crate::report::tally::MAX_EXAMPLES;
 use crate::rules::escape;
 pub use allowances::Allowance;
@@ -336,8 +337,28 @@ impl Answer {
         }
     }
 
+    /// What stands below the workloads, list by list: what is said of it, and the items.
+    pub fn lists(&self) -> Vec<(String, Vec<String>)> {
+        let mut lists = self.unused();
+        let refused = self.refused();
+        if !refused.is_empty() {
+            lists.push(("asked for, and refused by the kernel".to_owned(), refused));
+        }
+        lists
+    }
+
+    /// The capabilities that workloads were refused.
+    fn refused(&self) -> Vec<String> {
+        let each = self.workloads.iter().flat_map(|workload| {
+            let observed = workload.needs.all_observed().unwrap_or_default();
+            let refused = refused(&observed.capability_checks).into_iter();
+            refused.map(|refused| format!("{}: {refused}", workload.id()))
+        });
+        each.collect()
+    }
+
     /// What the policies allow and nobody uses: what is said of them, and the clauses.
-    pub fn unused(&self) -> Vec<(String, Vec<String>)> {
+    fn unused(&self) -> Vec<(String, Vec<String>)> {
         let several = self.policies.len() > 1;
         let shown = |allowance: &Allowance| match several {
             true => format!("{}: {}", allowance.policy, allowance.clause),

@@ -74,15 +74,15 @@ function drawHead() {
   for (const note of report.notes) add(remarks, "li", note);
 }
 
-function drawUnused() {
-  if (!isNew("unused", report.unused)) return;
-  const section = byId("unused");
+function drawLists() {
+  if (!isNew("lists", report.lists)) return;
+  const section = byId("lists");
   section.replaceChildren();
-  for (const [what, clauses] of report.unused) {
+  for (const [what, items] of report.lists) {
     const group = add(section, "details", "");
-    add(group, "summary", `${what}: ${clauses.length}`);
+    add(group, "summary", `${what}: ${items.length}`);
     const list = add(group, "ul", "");
-    for (const clause of clauses) add(add(list, "li", ""), "code", clause);
+    for (const item of items) add(add(list, "li", ""), "code", item);
   }
 }
 
@@ -294,7 +294,7 @@ function drawTimeline() {
 
 function draw() {
   drawHead();
-  drawUnused();
+  drawLists();
   drawColumns();
   drawRows();
   drawDetail();

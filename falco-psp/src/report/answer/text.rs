@@ -76,10 +76,10 @@ fn write(answer: &Answer, colour: bool, text: &mut String) -> std::fmt::Result {
             counts.join(", ")
         )?;
     }
-    for (what, clauses) in answer.unused() {
+    for (what, items) in answer.lists() {
         writeln!(text, "\n{what}:")?;
-        for clause in clauses {
-            writeln!(text, "  {}", cut(&escape(&clause), WIDTH - 2))?;
+        for item in items {
+            writeln!(text, "  {}", cut(&escape(&item), WIDTH - 2))?;
         }
     }
     Ok(())

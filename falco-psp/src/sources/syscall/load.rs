@@ -8,6 +8,7 @@ use aya::maps::{Array, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::ProgramError;
 use aya::{Btf as KernelBtf, Ebpf, EbpfLoader};
 use falco_psp_common::offsets::Settings;
+use falco_psp_common::record::repeats;
 use thiserror::Error;
 
 use super::btf::{Btf, BtfError};
@@ -17,7 +18,8 @@ use super::offsets::{self, Fact, Missing};
 use super::{calls, compat, syscalls};
 use crate::cli::Watch;
 use crate::context::host::HostNamespaces;
-use crate::event::{CAPABLE, ROOT_WRITE, VOLUME_WRITE};
+use crate::context::processes::epoch_ns;
+use crate::event::{CAPABLE, LastRepeat, ROOT_WRITE, Repeats, VOLUME_WRITE};
 use crate::privileges;
 
 /// Where the kernel describes its own types.
@@ -134,6 +136,7 @@ pub struct KernelSide {
     /// The ledger.
     pub ledger: PerCpuArray<MapData, u64>,
     postures: PerCpuHashMap<MapData, u64, u64>,
+    checks: PerCpuHashMap<MapData, u64, [u64; repeats::COUNT]>,
     ring_fill: PerCpuArray<MapData, u64>,
     /// The hooks in use.
     pub hooks: Vec<Hook>,
@@ -251,6 +254,7 @@ impl KernelSide {
             }),
             ledger: take(&mut ebpf, "LEDGER")?,
             postures: take(&mut ebpf, "POSTURES")?,
+            checks: take(&mut ebpf, "CHECKS")?,
             ring_fill: take(&mut ebpf, "RING_FILL")?,
             ebpf: Some(ebpf),
             hooks,
@@ -278,11 +282,21 @@ impl KernelSide {
     }
 
     /// How often each posture came again after it was sent.
-    pub fn repeats(&self) -> impl Iterator<Item = (u64, u64)> {
-        let entries = self.postures.iter().filter_map(Result::ok);
-        entries
-            .map(|(posture, counts)| (posture, counts.iter().sum()))
-            .filter(|(_, times)| *times > 0)
+    pub fn repeats(&self) -> impl Iterator<Item = Repeats> {
+        let postures = self.postures.iter().filter_map(Result::ok);
+        let postures = postures.map(|(posture, counts)| Repeats {
+            posture,
+            times: counts.iter().sum(),
+            last: None,
+        });
+        let checks = self.checks.iter().filter_map(Result::ok);
+        let checks = checks.map(|(posture, of_cpus)| Repeats {
+            posture,
+            times: of_cpus.iter().map(|of_cpu| of_cpu[repeats::TIMES]).sum(),
+            last: last_repeat(of_cpus.iter().copied()),
+        });
+        let all = postures.chain(checks);
+        all.filter(|repeats| repeats.times > 0)
     }
 
     /// The most bytes that waited in the ring when a record was put in; `None` if the map cannot be
@@ -296,6 +310,15 @@ impl KernelSide {
     pub fn disarm(&mut self) {
         self.ebpf = None;
     }
+}
+
+/// The last repeat, of what each processor has noted.
+fn last_repeat(of_cpus: impl Iterator<Item = [u64; repeats::COUNT]>) -> Option<LastRepeat> {
+    let last = of_cpus.max_by_key(|of_cpu| of_cpu[repeats::LAST_NS])?;
+    Some(LastRepeat {
+        time_ns: epoch_ns(last[repeats::LAST_NS]),
+        pid: u32::try_from(last[repeats::PID]).unwrap_or(0),
+    })
 }
 
 /// The types of events that do not come without these members, or as nobody wants them.

@@ -19,6 +19,9 @@ const CLONE_NEWNS: c_int = 0x0002_0000;
 const CLONE_NEWUSER: c_int = 0x1000_0000;
 const PR_SET_NAME: c_int = 15;
 const RLIMIT_STACK: c_int = 3;
+const AF_INET: c_int = 2;
+const SOCK_RAW: c_int = 3;
+const IPPROTO_ICMP: c_int = 1;
 
 unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
@@ -39,6 +42,7 @@ unsafe extern "C" {
     fn setgid(gid: u32) -> c_int;
     fn setgroups(count: usize, groups: *const u32) -> c_int;
     fn setuid(uid: u32) -> c_int;
+    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn unshare(flags: c_int) -> c_int;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn setresuid(real: u32, effective: u32, saved: u32) -> c_int;
@@ -89,6 +93,14 @@ fn run(words: &[&str]) -> Result {
         // Makes a socket with a name in the file system.
         ["socket", path] => {
             let _socket = UnixListener::bind(path)?;
+            Ok(())
+        }
+        // Asks so many times for a socket that sees other's packets, whether it gets one or not.
+        ["raw-socket", times] => {
+            for _ in 0..times.parse()? {
+                // SAFETY: the call takes three numbers.
+                unsafe { socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) };
+            }
             Ok(())
         }
         ["setuid", uid] => become_user(uid.parse()?),

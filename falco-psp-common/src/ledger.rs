@@ -21,7 +21,7 @@ pub enum Fate {
     RingFull = 4,
     /// Lost: the kernel's memory could not be read.
     ReadFailed = 5,
-    /// In a container, but no use: a check of a capability that the call does not need.
+    /// A check of a capability that the call does not need.
     Incidental = 6,
 }
 

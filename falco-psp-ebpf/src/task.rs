@@ -87,10 +87,7 @@ impl Task {
             .and_then(|nsproxy| nsproxy.follow(offset!(nsproxy_mnt_ns)))
             .and_then(|mnt_ns| mnt_ns.load(offset!(mnt_ns_inum)))
             .unwrap_or(0);
-        fixed.cgroup_id = self
-            .cgroup()
-            .and_then(|node| node.load(offset!(kernfs_id)))
-            .unwrap_or(0);
+        fixed.cgroup_id = self.cgroup_id();
         Some(())
     }
 
@@ -203,7 +200,7 @@ impl Task {
     /// The node of the task's control group: that of the unified hierarchy, or of the `pids`
     /// controller where the task is in the unified hierarchy's root.
     #[inline(always)]
-    pub(crate) fn cgroup(&self) -> Option<Object> {
+    fn cgroup(&self) -> Option<Object> {
         let set = self.object.follow(offset!(task_cgroups))?;
         let unified = set
             .follow(offset!(css_set_dfl_cgrp))
@@ -217,6 +214,14 @@ impl Task {
             .and_then(|css| css.follow(offset!(css_cgroup)))
             .and_then(|cgroup| cgroup.follow(offset!(cgroup_kn)))
             .or(unified)
+    }
+
+    /// The id of that control group; 0 if it cannot be read.
+    #[inline(always)]
+    pub(crate) fn cgroup_id(&self) -> u64 {
+        self.cgroup()
+            .and_then(|node| node.load(offset!(kernfs_id)))
+            .unwrap_or(0)
     }
 
     /// Appends the names of the task's control group and its ancestors.

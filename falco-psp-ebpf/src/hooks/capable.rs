@@ -73,7 +73,21 @@ pub(crate) fn capable_exit(context: FExitContext) -> i32 {
 /// Tells of the check if it is one of a container and of what a call needs.
 #[inline(always)]
 fn see(check: Check) {
-    let Some(task) = Task::current() else {
+    let Some(object) = Object::current_task() else {
+        emit::count(Kind::Capability, Fate::ReadFailed);
+        return;
+    };
+    let Some(call) = call(object) else {
+        // A kernel thread's work, or a fault in user space: no call that could fail.
+        emit::count(Kind::Capability, Fate::Filtered);
+        return;
+    };
+    // Most checks end here: before anything is asked that costs more.
+    if check.is_quiet || is_incidental(call, check.capability as u32) {
+        emit::count(Kind::Capability, Fate::Incidental);
+        return;
+    }
+    let Some(task) = Task::of(object) else {
         emit::count(Kind::Capability, Fate::ReadFailed);
         return;
     };
@@ -81,21 +95,12 @@ fn see(check: Check) {
         emit::count(Kind::Capability, Fate::Filtered);
         return;
     }
-    let Some(call) = task.call() else {
-        // A kernel thread's work, or a fault in user space: no call that could fail.
-        emit::count(Kind::Capability, Fate::Filtered);
-        return;
-    };
     // A check with other credentials than the task's own is one of the kernel's for itself, such as
     // overlayfs's with those of whoever mounted it.
     let Some(user_ns) = task.acts_as(check.cred as u64, check.target_ns as u64) else {
         emit::count(Kind::Capability, Fate::Filtered);
         return;
     };
-    if check.is_quiet || is_incidental(call, check.capability as u32) {
-        emit::count(Kind::Capability, Fate::Incidental);
-        return;
-    }
     // One slot for both programs: only one of them is attached.
     let Some(scratch) = SCRATCH.get_ptr_mut(2) else {
         emit::count(Kind::Capability, Fate::ReadFailed);
@@ -136,9 +141,7 @@ fn record(task: &Task, user_ns: u32, scratch: &mut Scratch) -> Option<()> {
     let is_denied = u64::from(scratch.fixed.result != 0);
     let posture = Posture::of_words(&[
         // The number of a namespace is given again when it is gone, that of a control group is not.
-        task.cgroup()
-            .and_then(|node| node.load(offset!(kernfs_id)))
-            .unwrap_or(0),
+        task.cgroup_id(),
         u64::from(task.mnt_ns) << 32 | u64::from(program_mnt_ns),
         u64::from(user_ns),
         is_denied << 48 | u64::from(scratch.fixed.capability) << 32 | u64::from(scratch.fixed.call),
@@ -169,16 +172,16 @@ fn record(task: &Task, user_ns: u32, scratch: &mut Scratch) -> Option<()> {
     Some(())
 }
 
-impl Task {
-    /// The number of the system call that the task is in; `None` outside of one.
-    #[inline(always)]
-    fn call(&self) -> Option<u32> {
-        // SAFETY: the helper takes a task that the verifier knows as one.
-        let registers = unsafe { bpf_task_pt_regs(self.object.as_ptr()) };
-        let registers = Object::from_ptr(registers as *const u8)?;
-        Some(Call::of(self.object, registers)?.number)
-    }
+/// The number of the system call that the task is in; `None` outside of one.
+#[inline(always)]
+fn call(task: Object) -> Option<u32> {
+    // SAFETY: the helper takes a task that the verifier knows as one.
+    let registers = unsafe { bpf_task_pt_regs(task.as_ptr()) };
+    let registers = Object::from_ptr(registers as *const u8)?;
+    Some(Call::of(task, registers)?.number)
+}
 
+impl Task {
     /// The inode number of the user namespace, if these are the task's own credentials and it is
     /// theirs.
     #[inline(always)]

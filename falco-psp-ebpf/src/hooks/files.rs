@@ -69,10 +69,15 @@ pub(super) fn record(task: &Task, call: Call, scratch: &mut Scratch) -> Option<(
     if program_mnt_ns == 0 {
         program_mnt_ns = task.unmounted_program_mnt_ns();
     }
-    let container = u64::from(task.mnt_ns) << 32 | u64::from(program_mnt_ns);
+    let container = Posture::of_words(&[
+        Kind::File as u64,
+        // The number of a namespace is given again when it is gone, that of a control group is not.
+        task.cgroup_id(),
+        u64::from(task.mnt_ns) << 32 | u64::from(program_mnt_ns),
+    ]);
     let (whole, directory) = changed.hashes;
-    let posture = Posture::of_words(&[Kind::File as u64, container, whole, directory]);
-    let directory = Posture::of_words(&[Kind::File as u64, container, directory]);
+    let posture = Posture::of_words(&[container, whole, directory]);
+    let directory = Posture::of_words(&[container, directory]);
     if filter::sent_before(posture) || filter::is_full(directory) {
         emit::count(Kind::File, Fate::Deduplicated);
         return Some(());

@@ -165,6 +165,22 @@ fn the_newest_calls_are_writes() -> Result<()> {
 }
 
 #[test]
+fn what_one_container_did_does_not_hide_the_same_of_the_next() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    // The kernel gives the number of a mount namespace again as soon as that is gone.
+    let agent = Agent::start(RESTRICTED, &["--cri", "none"])?;
+    for _ in 0..4 {
+        let bundle = Bundle::new()?.args(&["/bin/sh", "-c", "mkdir /made; sleep 3600"]);
+        let container = Container::start(bundle)?;
+        let told = |alerts: &[Alert]| paths(&written(alerts, &container)).contains("/made");
+        assert!(agent.wait_for(told), "{}", agent.said());
+    }
+    Ok(())
+}
+
+#[test]
 fn what_may_be_written_by_io_uring_is_unknown() -> Result<()> {
     if !needs::containers() {
         return Ok(());

@@ -21,7 +21,8 @@ pub(crate) struct Call {
     /// See `falco_psp_common::record::Fixed::call`.
     pub(crate) number: u32,
     registers: Object,
-    is_compat: bool,
+    /// All bits of a 32-bit call, else none.
+    compat_mask: u64,
 }
 
 impl Call {
@@ -41,7 +42,7 @@ impl Call {
                 number & !X32
             },
             registers,
-            is_compat,
+            compat_mask: 0_u64.wrapping_sub(u64::from(is_compat)),
         })
     }
 
@@ -72,14 +73,12 @@ impl Call {
     }
 
     /// The register at `native`, or the lower half of the one at `compat`: the upper half of a 32-bit
-    /// call's can be anything.
+    /// call's can be anything. Both are read: as a branch it would double the paths.
     #[inline(always)]
     fn argument(self, native: u32, compat: u32) -> Option<u64> {
-        if self.is_compat {
-            self.registers.load::<u32>(compat).map(u64::from)
-        } else {
-            self.registers.load(native)
-        }
+        let native: u64 = self.registers.load(native)?;
+        let compat: u64 = self.registers.load(compat)?;
+        Some(native & !self.compat_mask | compat & self.compat_mask & u64::from(u32::MAX))
     }
 }
 

@@ -16,6 +16,9 @@ use crate::{
 const TAIL_ROOM: usize = 12 * 1024;
 const TAIL_START_LIMIT: usize = 8 * 1024;
 
+/// How many numbers [`Scratch::forget`] takes at the most.
+const NUMBERS: usize = 5;
+
 /// Room for one record.
 #[repr(C)]
 pub(crate) struct Scratch {
@@ -23,8 +26,28 @@ pub(crate) struct Scratch {
     pub(crate) key: Key,
     /// See [`crate::read::Object::address`].
     pub(crate) address: Address,
+    /// See [`Scratch::forget`].
+    numbers: [u64; NUMBERS],
     pub(crate) fixed: Fixed,
     tails: [u8; TAIL_ROOM],
+}
+
+impl Scratch {
+    /// The same numbers, of which the verifier does not know what it knew before: so paths on which it
+    /// knew different things of them become one, and what follows is walked once.
+    #[inline(always)]
+    pub(crate) fn forget<const COUNT: usize>(&mut self, numbers: [u64; COUNT]) -> [u64; COUNT] {
+        const { assert!(COUNT <= NUMBERS) };
+        let mut forgotten = numbers;
+        for (slot, number) in self.numbers.iter_mut().zip(&mut forgotten) {
+            // SAFETY: valid references; volatile, or the detour would be optimised away.
+            unsafe {
+                core::ptr::write_volatile(slot, *number);
+                *number = core::ptr::read_volatile(slot);
+            }
+        }
+        forgotten
+    }
 }
 
 /// Where the bytes of a tail come from.

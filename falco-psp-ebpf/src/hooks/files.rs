@@ -75,7 +75,13 @@ pub(super) fn record(task: &Task, call: Call, scratch: &mut Scratch) -> Option<(
         task.cgroup_id(),
         u64::from(task.mnt_ns) << 32 | u64::from(program_mnt_ns),
     ]);
-    let (whole, directory) = changed.hashes;
+    let [dentry, argument, whole, directory, mount] = scratch.forget([
+        changed.dentry,
+        changed.argument,
+        changed.hashes.0,
+        changed.hashes.1,
+        changed.mount,
+    ]);
     let posture = Posture::of_words(&[container, whole, directory]);
     let directory = Posture::of_words(&[container, directory]);
     if filter::sent_before(posture) || filter::is_full(directory) {
@@ -93,20 +99,20 @@ pub(super) fn record(task: &Task, call: Call, scratch: &mut Scratch) -> Option<(
     }
     task.fill_rest(scratch)?;
     scratch.fixed.posture = posture;
-    if changed.mount != root {
+    if mount != root {
         scratch.fixed.flags |= flags::OTHER_MOUNT;
     }
-    let mount = changed.mount.wrapping_sub(u64::from(offset!(mount_mnt)));
-    scratch.fixed.mount_id = read(mount, offset!(mount_mnt_id))?;
+    let mount_object = mount.wrapping_sub(u64::from(offset!(mount_mnt)));
+    scratch.fixed.mount_id = read(mount_object, offset!(mount_mnt_id))?;
     let mut tails = Tails::new(scratch);
     if !tails.groups(gids, groups) {
         return None;
     }
-    if changed.dentry != 0 && changed.mount == root {
-        append_names(changed.dentry, fs, &mut tails);
+    if dentry != 0 && mount == root {
+        append_names(dentry, fs, &mut tails);
     }
-    if changed.argument != 0 {
-        tails.string::<MAX_PATH_ARGUMENT>(tail::ARGUMENTS, Memory::User, changed.argument);
+    if argument != 0 {
+        tails.string::<MAX_PATH_ARGUMENT>(tail::ARGUMENTS, Memory::User, argument);
     }
     let used = tails.used();
     if emit::send(Kind::File, tails.scratch(), used) {
@@ -128,12 +134,14 @@ fn find(
 ) -> Option<Option<Changed>> {
     let class = call.class();
     let current = u64::from(CURRENT_DIRECTORY);
-    let (directory, mut argument) = match class {
+    // What has no path is the file itself.
+    let (directory, argument) = match class {
         call_class::PATH0 => (current, call.argument0()?),
         call_class::PATH1 | call_class::BIND => (current, call.argument1()?),
         call_class::AT0 => (call.argument0()?, call.argument1()?),
         call_class::AT1 => (call.argument1()?, call.argument2()?),
         call_class::AT2 => (call.argument2()?, call.argument3()?),
+        call_class::DESCRIPTOR0 => (call.argument0()?, 0),
         call_class::RING => {
             // The first of a container is all that there is to tell.
             return Some(Some(Changed {
@@ -143,15 +151,10 @@ fn find(
                 mount: root,
             }));
         }
-        _ => {
-            let descriptor = match class {
-                call_class::DESCRIPTOR0 => call.argument0()? as u32,
-                _ => scratch.fixed.result as u32,
-            };
-            return of_file(task.file(descriptor)?, root, class);
-        }
+        _ => (scratch.fixed.result.cast_unsigned(), 0),
     };
-    let directory = directory as u32;
+    let [class, directory, mut argument] = scratch.forget([class.into(), directory, argument]);
+    let (class, directory) = (class as u8, directory as u32);
     if class == call_class::BIND {
         if read_user::<u16>(argument)? != UNIX {
             return Some(None);
@@ -159,7 +162,6 @@ fn find(
         argument += size_of::<u16>() as u64;
     }
     if argument == 0 {
-        // utimensat: the descriptor itself.
         return of_file(task.file(directory)?, root, class);
     }
     let (first, whole, inside) = path_hashes(&mut scratch.key, argument)?;

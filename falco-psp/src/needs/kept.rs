@@ -167,7 +167,7 @@ mod tests {
     fn container(id: &str) -> Arc<Container> {
         Arc::new(Container {
             id: id.to_owned(),
-            name: Some("main".to_owned()),
+            name: Some(id.to_owned()),
             ..Container::default()
         })
     }
@@ -188,7 +188,7 @@ mod tests {
 
     fn denied(kept: &Kept, container: &Arc<Container>) -> u64 {
         let all = kept.by_workload([container].into_iter());
-        let uses = &all[&container.workload()].observed["main"];
+        let uses = &all[&container.workload()].observed[&*container.id];
         uses.capability_checks["NET_RAW"].all.denied
     }
 
@@ -241,7 +241,7 @@ mod tests {
         let web = container("web");
         kept.note(&refused(&web), 1);
         let all = kept.by_workload([&web].into_iter());
-        let uses = &all[&web.workload()].observed["main"];
+        let uses = &all[&web.workload()].observed["web"];
         assert!(uses.capabilities.is_empty());
         let of_socket = uses.capability_checks["NET_RAW"].calls["socket"];
         let expected = Outcomes {

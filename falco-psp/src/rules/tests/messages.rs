@@ -62,7 +62,7 @@ fn all_errors_of_a_file_are_shown_with_their_places() {
         [
             "r.yaml:7:9: error: undefined macro \"containr\"; did you mean \"container\"?",
             "r.yaml:9:22: error: unknown field \"proc.nme\"; did you mean \"proc.name\"?",
-            "r.yaml:9:32: error: evt.arg needs an argument, one of: dev dir type call path",
+            "r.yaml:9:32: error: evt.arg needs an argument, one of: dev dir type call path cap",
         ]
     );
 }

@@ -12,6 +12,7 @@ mod emit;
 mod filter;
 mod hooks;
 mod maps;
+mod once;
 mod posture;
 mod read;
 mod scratch;

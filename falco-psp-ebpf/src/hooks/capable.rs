@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use falco_psp_common::{
     ledger::Fate,
-    record::{Kind, MAX_GROUPS, call_class, flags},
+    record::{Kind, call_class},
 };
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     offset,
     posture::Posture,
     read::Object,
-    scratch::{Scratch, Tails},
+    scratch::Scratch,
     task::Task,
 };
 
@@ -132,42 +132,25 @@ fn is_incidental(call: u32, capability: u32) -> bool {
 
 #[inline(always)]
 fn record(task: &Task, user_ns: u32, scratch: &mut Scratch) -> Option<()> {
-    // The first time in a container is told with all that is known of the process; that the runtime
-    // has used it before, to set the container up, is another posture.
-    let mut program_mnt_ns = task.program_mnt_ns(&mut scratch.address);
-    if program_mnt_ns == 0 {
-        program_mnt_ns = task.unmounted_program_mnt_ns();
-    }
+    // The first time in a container is told with all that is known of the process.
+    let doer = task.doer(&mut scratch.address);
     let is_denied = u64::from(scratch.fixed.result != 0);
-    let posture = Posture::of_words(&[
-        // The number of a namespace is given again when it is gone, that of a control group is not.
-        task.cgroup_id(),
-        u64::from(task.mnt_ns) << 32 | u64::from(program_mnt_ns),
+    let check = Posture::of_words(&[
+        doer.words[0],
+        doer.words[1],
         u64::from(user_ns),
         is_denied << 48 | u64::from(scratch.fixed.capability) << 32 | u64::from(scratch.fixed.call),
     ]);
-    if filter::checked_before(posture, task.object.load(offset!(task_tgid))?) {
+    if filter::checked_before(check, task.object.load(offset!(task_tgid))?) {
         emit::count(Kind::Capability, Fate::Deduplicated);
         return Some(());
     }
     scratch.fixed.kind = Kind::Capability as u16;
     scratch.fixed.mount_id = 0;
-    scratch.fixed.padding = [0; 2];
-    task.fill(scratch)?;
-    scratch.fixed.program_mnt_ns = program_mnt_ns;
-    let (gids, groups) = task.groups(&mut scratch.address)?;
-    if groups as usize > MAX_GROUPS {
-        scratch.fixed.flags |= flags::GROUPS_CUT;
-    }
-    task.fill_rest(scratch)?;
-    scratch.fixed.posture = posture;
-    let mut tails = Tails::new(scratch);
-    if !tails.groups(gids, groups) {
-        return None;
-    }
+    let mut tails = task.begin(scratch, doer, check)?;
     let used = tails.used();
     if emit::send(Kind::Capability, tails.scratch(), used) {
-        filter::remember_check(posture);
+        filter::remember_check(check);
     }
     Some(())
 }

@@ -5,9 +5,7 @@
 
 use falco_psp_common::{
     ledger::Fate,
-    record::{
-        Kind, MAX_GROUPS, MAX_NAME, MAX_PATH_ARGUMENT, MAX_PATH_LEVELS, call_class, flags, tail,
-    },
+    record::{Kind, MAX_NAME, MAX_PATH_ARGUMENT, MAX_PATH_LEVELS, call_class, flags, tail},
 };
 
 use crate::{
@@ -65,16 +63,9 @@ pub(super) fn record(task: &Task, call: Call, scratch: &mut Scratch) -> Option<(
         emit::count(Kind::File, Fate::Filtered);
         return Some(());
     };
-    let mut program_mnt_ns = task.program_mnt_ns(&mut scratch.address);
-    if program_mnt_ns == 0 {
-        program_mnt_ns = task.unmounted_program_mnt_ns();
-    }
-    let container = Posture::of_words(&[
-        Kind::File as u64,
-        // The number of a namespace is given again when it is gone, that of a control group is not.
-        task.cgroup_id(),
-        u64::from(task.mnt_ns) << 32 | u64::from(program_mnt_ns),
-    ]);
+    let doer = task.doer(&mut scratch.address);
+    let [cgroup_id, container] = doer.words;
+    let container = Posture::of_words(&[Kind::File as u64, cgroup_id, container]);
     let [dentry, argument, whole, directory, mount] = scratch.forget([
         changed.dentry,
         changed.argument,
@@ -90,24 +81,13 @@ pub(super) fn record(task: &Task, call: Call, scratch: &mut Scratch) -> Option<(
     }
     scratch.fixed.kind = Kind::File as u16;
     scratch.fixed.capability = 0;
-    scratch.fixed.padding = [0; 2];
-    task.fill(scratch)?;
-    scratch.fixed.program_mnt_ns = program_mnt_ns;
-    let (gids, groups) = task.groups(&mut scratch.address)?;
-    if groups as usize > MAX_GROUPS {
-        scratch.fixed.flags |= flags::GROUPS_CUT;
-    }
-    task.fill_rest(scratch)?;
-    scratch.fixed.posture = posture;
+    let mut tails = task.begin(scratch, doer, posture)?;
+    let fixed = &mut tails.scratch().fixed;
     if mount != root {
-        scratch.fixed.flags |= flags::OTHER_MOUNT;
+        fixed.flags |= flags::OTHER_MOUNT;
     }
     let mount_object = mount.wrapping_sub(u64::from(offset!(mount_mnt)));
-    scratch.fixed.mount_id = read(mount_object, offset!(mount_mnt_id))?;
-    let mut tails = Tails::new(scratch);
-    if !tails.groups(gids, groups) {
-        return None;
-    }
+    fixed.mount_id = read(mount_object, offset!(mount_mnt_id))?;
     if dentry != 0 && mount == root {
         append_names(dentry, fs, &mut tails);
     }

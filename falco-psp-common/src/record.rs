@@ -245,12 +245,10 @@ pub mod repeats {
     pub const TIMES: usize = 0;
     /// When last: nanoseconds since boot, up to a jiffy early.
     pub const LAST_NS: usize = 1;
-    /// The jiffy in which that was noted.
-    pub const JIFFY: usize = 2;
-    /// The process id of the last on the host.
-    pub const PID: usize = 3;
+    /// The process id of the last on the host; above it, the lower half of the jiffy of `LAST_NS`.
+    pub const PID: usize = 2;
     /// How many numbers there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 3;
 }
 
 /// Class of a system call in the table that tells the kernel side which calls to record.

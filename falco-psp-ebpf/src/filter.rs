@@ -60,25 +60,26 @@ pub(crate) fn checked_before(check: u64, pid: u32) -> bool {
     // nothing of its kind interrupts.
     let again = unsafe { &mut *again };
     again[repeats::TIMES] += 1;
-    again[repeats::PID] = u64::from(pid);
-    // The clock is what costs most: it is read once a jiffy, and that is a plain load.
-    // SAFETY: the helpers have no requirements.
-    unsafe {
-        let jiffy = bpf_jiffies64();
-        if again[repeats::JIFFY] != jiffy {
-            again[repeats::JIFFY] = jiffy;
-            again[repeats::LAST_NS] = bpf_ktime_get_boot_ns();
-        }
+    // The clock is what would cost most: it is read once a jiffy, and that is a plain load.
+    // SAFETY: the helper has no requirements.
+    let jiffy = unsafe { bpf_jiffies64() } << 32;
+    if (again[repeats::PID] ^ jiffy) >> 32 != 0 {
+        // SAFETY: the helper has no requirements.
+        again[repeats::LAST_NS] = unsafe { bpf_ktime_get_boot_ns() };
     }
+    again[repeats::PID] = jiffy | u64::from(pid);
     true
 }
 
-/// Remembers that a record of this check was sent.
+/// Remembers that a record of this check was sent, which this process has made at this time.
 #[inline(always)]
-pub(crate) fn remember_check(check: u64) {
+pub(crate) fn remember_check(check: u64, time_ns: u64, pid: u32) {
     if setting!(deduplicate) != 0 {
+        // No constant: the linker takes `SETTINGS` for one of nothing but zeros if it has the same
+        // size, and the agent writes there.
+        let first = [0, time_ns, u64::from(pid)];
         // Failing only costs a repeated record, as above.
-        let _ = CHECKS.insert(&check, &[0; repeats::COUNT], u64::from(BPF_NOEXIST));
+        let _ = CHECKS.insert(&check, &first, u64::from(BPF_NOEXIST));
     }
 }
 

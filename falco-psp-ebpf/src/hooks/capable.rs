@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use falco_psp_common::{
     ledger::Fate,
-    record::{Kind, call_class},
+    record::{Fixed, Kind, call_class},
 };
 
 use crate::{
@@ -150,7 +150,8 @@ fn record(task: &Task, user_ns: u32, scratch: &mut Scratch) -> Option<()> {
     let mut tails = task.begin(scratch, doer, check)?;
     let used = tails.used();
     if emit::send(Kind::Capability, tails.scratch(), used) {
-        filter::remember_check(check);
+        let Fixed { time_ns, pid, .. } = tails.scratch().fixed;
+        filter::remember_check(check, time_ns, pid);
     }
     Some(())
 }

@@ -317,7 +317,7 @@ fn last_repeat(of_cpus: impl Iterator<Item = [u64; repeats::COUNT]>) -> Option<L
     let last = of_cpus.max_by_key(|of_cpu| of_cpu[repeats::LAST_NS])?;
     Some(LastRepeat {
         time_ns: epoch_ns(last[repeats::LAST_NS]),
-        pid: u32::try_from(last[repeats::PID]).unwrap_or(0),
+        pid: (last[repeats::PID] & u64::from(u32::MAX)) as u32,
     })
 }
 

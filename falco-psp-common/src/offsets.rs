@@ -171,6 +171,14 @@ offsets! {
     regs_compat_arg2,
     /// The register of a 32-bit call's fourth argument: `pt_regs.si` on x86_64
     regs_compat_arg3,
+    /// The register of the first argument of a function of the kernel: `pt_regs.di` on x86_64
+    regs_function0,
+    /// The register of the second: `pt_regs.si` on x86_64
+    regs_function1,
+    /// The register of the third: `pt_regs.dx` on x86_64
+    regs_function2,
+    /// The register of the fourth: `pt_regs.cx` on x86_64
+    regs_function3,
 }
 
 /// What the agent tells the kernel side before it is loaded.

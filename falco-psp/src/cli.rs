@@ -13,6 +13,7 @@ use crate::fields::Source;
 use crate::outputs::options::OutputOptions;
 use crate::report::answer::Request as ReportRequest;
 use crate::selector::Selector;
+use crate::sources::syscall::hooks;
 use crate::sources::syscall::load::KERNEL_BTF;
 
 /// Shows what a Kubernetes PodSecurityPolicy would break before anyone enforces it.
@@ -353,6 +354,10 @@ pub struct Watch {
     /// Size of the ring between kernel and agent in KiB; a power of two
     #[arg(long, value_name = "KIB", default_value_t = 1024, value_parser = ring_size)]
     pub ring_size: u32,
+    /// Leave out this hook, where a kernel has trouble with it: of those that tell the same, the next is
+    /// taken. May be given several times
+    #[arg(long, value_name = "NAME", value_parser = hooks::optional)]
+    pub without_hook: Vec<String>,
     /// Take options that are not given here from this file: YAML, with their names as keys
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

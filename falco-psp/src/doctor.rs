@@ -120,6 +120,7 @@ pub fn examine() -> Checkup {
         .filter(|_| lacking.is_empty() && OBJECT.is_some())
         .map(|host| {
             let options = Options {
+                without_hooks: &[],
                 btf,
                 ring_bytes: 64 << 10,
                 deduplicate: false,

@@ -1,13 +1,14 @@
 //! The kernel looked whether a task has a capability, and found it or refused what needs it.
 
 use aya_ebpf::{
+    EbpfContext as _,
     helpers::generated::bpf_task_pt_regs,
-    macros::{btf_tracepoint, fexit},
-    programs::{BtfTracePointContext, FExitContext},
+    macros::{btf_tracepoint, fexit, kprobe},
+    programs::{BtfTracePointContext, FExitContext, ProbeContext},
 };
 use falco_psp_common::{
     ledger::Fate,
-    record::{Fixed, Kind, call_class},
+    record::{Fixed, Kind, call_class, capability_set},
 };
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     maps::{CAPABLE_CALLS, SCRATCH},
     offset,
     posture::Posture,
-    read::Object,
+    read::{Address, Object, read},
     scratch::Scratch,
     task::Task,
 };
@@ -24,14 +25,17 @@ use crate::{
 /// `CAP_OPT_NOAUDIT` of `include/linux/security.h`: the kernel only wants to know whether it could.
 const NO_AUDIT: u32 = 1 << 1;
 
+/// Not permitted (`include/uapi/asm-generic/errno-base.h`).
+const EPERM: i32 = 1;
+
 /// A check by `cap_capable()` of `security/commoncap.c`, which every check comes to.
 #[derive(Clone, Copy)]
 struct Check {
     cred: *const u8,
     target_ns: *const u8,
     capability: i32,
-    /// 0 if the capability is there, else -EPERM.
-    result: i32,
+    /// 0 if the capability is there, else -EPERM; `None` before that is known.
+    result: Option<i32>,
     /// The kernel says that it only wants to know whether it could.
     is_quiet: bool,
 }
@@ -46,7 +50,7 @@ pub(crate) fn capable(context: BtfTracePointContext) -> i32 {
         cred: context.arg(0),
         target_ns: context.arg(1),
         capability: context.arg(3),
-        result: context.arg(4),
+        result: Some(context.arg(4)),
         is_quiet: false,
     });
     0
@@ -62,10 +66,27 @@ pub(crate) fn capable_exit(context: FExitContext) -> i32 {
         cred: context.arg(0),
         target_ns: context.arg(1),
         capability: context.arg(2),
-        result: context.arg(4),
+        result: Some(context.arg(4)),
         // The exception is a seccomp filter without no_new_privs (`seccomp_prepare_filter`), and that
         // takes a capability which no runtime gives by itself: holding it is told anyway.
         is_quiet: context.arg::<u32>(3) & NO_AUDIT != 0,
+    });
+    0
+}
+
+/// The same function is called: for kernels whose functions cannot be hooked at their return.
+#[kprobe]
+pub(crate) fn capable_entry(context: ProbeContext) -> u32 {
+    emit::count(Kind::Capability, Fate::Seen);
+    // By a helper: the verifier takes no load from a place in a context that it has to add up.
+    let registers = context.as_ptr() as Address;
+    let argument = |offset| read::<u64>(registers, offset).unwrap_or(0);
+    see(Check {
+        cred: argument(offset!(regs_function0)) as *const u8,
+        target_ns: argument(offset!(regs_function1)) as *const u8,
+        capability: argument(offset!(regs_function2)) as i32,
+        result: None,
+        is_quiet: argument(offset!(regs_function3)) as u32 & NO_AUDIT != 0,
     });
     0
 }
@@ -101,7 +122,11 @@ fn see(check: Check) {
         emit::count(Kind::Capability, Fate::Filtered);
         return;
     };
-    // One slot for both programs: only one of them is attached.
+    let result = match check.result {
+        Some(result) => result,
+        None => task.outcome(check.capability as u32),
+    };
+    // One slot for all three programs: only one of them is attached.
     let Some(scratch) = SCRATCH.get_ptr_mut(2) else {
         emit::count(Kind::Capability, Fate::ReadFailed);
         return;
@@ -110,7 +135,7 @@ fn see(check: Check) {
     // still running.
     let scratch = unsafe { &mut *scratch };
     scratch.fixed.call = call;
-    scratch.fixed.result = i64::from(check.result);
+    scratch.fixed.result = i64::from(result);
     scratch.fixed.capability = check.capability as u16;
     if record(&task, user_ns, scratch).is_none() {
         emit::count(Kind::Capability, Fate::ReadFailed);
@@ -172,9 +197,24 @@ impl Task {
     fn acts_as(&self, cred: u64, target_ns: u64) -> Option<u32> {
         let own = self.object.follow(offset!(task_real_cred))?;
         let user_ns = own.follow(offset!(cred_user_ns))?;
-        if !own.is_at(cred) || !user_ns.is_at(target_ns) {
-            return None;
+        // Before the comparison: behind it the compiler may take the other of the two, of which the
+        // verifier does not know the type.
+        let inum = user_ns.load(offset!(user_ns_inum)).unwrap_or(0);
+        (own.is_at(cred) && user_ns.is_at(target_ns)).then_some(inum)
+    }
+
+    /// What `cap_capable` will find of the task's own credentials in their user namespace: whether the
+    /// capability is effective.
+    #[inline(always)]
+    fn outcome(&self, capability: u32) -> i32 {
+        const SET: u32 = (capability_set::EFFECTIVE * size_of::<u64>()) as u32;
+        let own = self.object.follow(offset!(task_real_cred));
+        let effective = own.and_then(|own| own.load(offset!(cred_cap_inheritable) + SET));
+        let effective: u64 = effective.unwrap_or(0);
+        if effective >> (capability & 63) & 1 != 0 {
+            0
+        } else {
+            -EPERM
         }
-        Some(user_ns.load(offset!(user_ns_inum)).unwrap_or(0))
     }
 }

@@ -9,6 +9,7 @@ use super::{
     agent::{Agent, Alert, Ended, RESTRICTED, controls},
     bundle::{Bundle, Id},
     container::Container,
+    ledger::Line,
     needs,
     workload::{WORKLOAD, workload},
 };
@@ -39,7 +40,14 @@ fn pair(capability: &str, call: &str) -> (String, String) {
 
 /// Runs a container until it has used a capability, if one is named.
 fn run(bundle: Bundle, until: Option<&str>) -> Result<(Container, Ended)> {
-    let agent = Agent::start(RESTRICTED, &["--cri", "none"])?;
+    run_without(&[], bundle, until)
+}
+
+/// The same without these hooks.
+fn run_without(hooks: &[&str], bundle: Bundle, until: Option<&str>) -> Result<(Container, Ended)> {
+    let mut options = vec!["--cri", "none"];
+    options.extend(hooks.iter().flat_map(|hook| ["--without-hook", hook]));
+    let agent = Agent::start(RESTRICTED, &options)?;
     let container = Container::start(bundle)?;
     if let Some(name) = until {
         let told = |alerts: &[Alert]| names(&used(alerts, &container)).contains(name);
@@ -88,6 +96,45 @@ fn a_server_that_drops_its_rights_uses_four_capabilities() -> Result<()> {
     ];
     let expected = cache.into_iter().chain(["/run", "/run/nginx.pid"]);
     assert_eq!(written, expected.collect());
+    Ok(())
+}
+
+#[test]
+fn each_hook_that_the_kernel_has_tells_the_same() -> Result<()> {
+    if !needs::containers() {
+        return Ok(());
+    }
+    let hooks = needs::capability_hooks();
+    let mut left_out = Vec::new();
+    for hook in &hooks {
+        let bundle = Bundle::new()?
+            .program(workload()?, WORKLOAD, 0o755)?
+            .args(&[WORKLOAD, "serve"]);
+        let (container, ended) = run_without(&left_out, bundle, Some("SETUID"))?;
+        let header = ended.messages.lines().next().unwrap_or_default();
+        let hooks = header
+            .split(", ")
+            .find_map(|part| part.strip_prefix("hooks "));
+        let mut hooks = hooks.into_iter().flat_map(|hooks| hooks.split(' '));
+        assert!(hooks.any(|name| name == hook), "{hook}: {header}");
+        let used = used(&ended.alerts, &container);
+        let expected = ["CHOWN", "NET_BIND_SERVICE", "SETGID", "SETUID"];
+        assert_eq!(names(&used), BTreeSet::from(expected), "{hook}: {used:?}");
+        let line = Line::find(&ended.messages, "capability")?;
+        assert_eq!(line.accounted(), line.seen, "{hook}: {line:?}");
+        left_out.push(hook.as_str());
+    }
+    // Without any it is told that nothing tells.
+    for hook in ["cap_capable", "fexit/cap_capable", "kprobe/cap_capable"] {
+        if !left_out.contains(&hook) {
+            left_out.push(hook);
+        }
+    }
+    let bundle = Bundle::new()?.program(workload()?, WORKLOAD, 0o755)?;
+    let (container, ended) = run_without(&left_out, bundle.args(&[WORKLOAD, "serve"]), None)?;
+    assert_eq!(used(&ended.alerts, &container), BTreeSet::new());
+    let told = "kprobe cap_capable (left out by --without-hook)";
+    assert!(ended.messages.contains(told), "{}", ended.messages);
     Ok(())
 }
 

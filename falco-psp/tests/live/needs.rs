@@ -17,21 +17,30 @@ pub(crate) fn containerd() -> bool {
     containers() && met(missing_containerd())
 }
 
-/// Whether the kernel has something that tells which capabilities are used: the tracepoint, or the
-/// function and ftrace. By the kernel's own types and not by what the agent says, whose faults the
-/// tests are to find. Where there is neither, no machine can run the test, CI included.
-pub(crate) fn capability_use() -> bool {
+/// Names the hooks that tell which capabilities are used, where the kernel is known, as in a virtual
+/// machine.
+const HOOKS: &str = "FALCO_PSP_CAPABILITY_HOOKS";
+
+/// The hooks that this kernel surely has to tell which capabilities are used: by the kernel's own types
+/// and not by what the agent says, whose faults the tests are to find.
+pub(crate) fn capability_hooks() -> Vec<String> {
+    if let Ok(hooks) = env::var(HOOKS) {
+        return hooks.split_whitespace().map(str::to_owned).collect();
+    }
     let types = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
-    let names = |name: &str| {
-        let name = format!("\0{name}\0");
-        types
-            .windows(name.len())
-            .any(|part| part == name.as_bytes())
-    };
-    let ftrace = fs::read_to_string("/proc/sys/kernel/ftrace_enabled").unwrap_or_default();
-    let is_told = names("btf_trace_cap_capable") || (names("cap_capable") && ftrace.trim() == "1");
+    let tracepoint = b"\0btf_trace_cap_capable\0";
+    let has_tracepoint = types
+        .windows(tracepoint.len())
+        .any(|part| part == tracepoint);
+    let hooks = has_tracepoint.then(|| "cap_capable".to_owned());
+    hooks.into_iter().collect()
+}
+
+/// Whether there is one of them. Where there is none, no machine can run the test, CI included.
+pub(crate) fn capability_use() -> bool {
+    let is_told = !capability_hooks().is_empty();
     if !is_told {
-        println!("skipped: this kernel has no tracepoint cap_capable, and no ftrace");
+        println!("skipped: this kernel has no tracepoint cap_capable, and nobody says what else");
     }
     is_told
 }

@@ -1,6 +1,7 @@
 //! Where the kernel side is hooked in: the table of all hooks, and attaching them.
 
-use aya::programs::{BtfTracePoint, FExit, ProgramError};
+use aya::programs::kprobe::KProbeError;
+use aya::programs::{BtfTracePoint, FExit, KProbe, ProgramError};
 use aya::{Btf as KernelBtf, BtfError as KernelBtfError, Ebpf};
 
 use super::load::LoadError;
@@ -14,6 +15,8 @@ pub enum At {
     /// The return of a function. Needs ftrace, and trampolines of the architecture's JIT
     /// (`bpf_trampoline_link_prog` of `kernel/bpf/trampoline.c`).
     Return,
+    /// The entry of a function. Needs kprobes.
+    Entry,
 }
 
 /// A hook, as `doctor` and the header show it.
@@ -42,6 +45,7 @@ impl Hook {
         let kind = match self.at {
             At::Tracepoint => "tp_btf",
             At::Return => "fexit",
+            At::Entry => "kprobe",
         };
         format!("{kind} {}", self.target)
     }
@@ -87,7 +91,32 @@ pub const HOOKS: &[Hook] = &[
         minimum_kernel: "5.15",
         tier_of: Some(Fact::CapabilityUse),
     },
+    Hook {
+        program: "capable_entry",
+        at: At::Entry,
+        target: "cap_capable",
+        name: "kprobe/cap_capable",
+        describes: "capabilities that calls use",
+        minimum_kernel: "5.15",
+        tier_of: Some(Fact::CapabilityUse),
+    },
 ];
+
+/// The name of a hook that can be left out: one of several that tell the same.
+///
+/// # Errors
+/// It is none, with those that are.
+pub fn optional(name: &str) -> Result<String, String> {
+    let names = HOOKS.iter().filter(|hook| hook.tier_of.is_some());
+    let names: Vec<&str> = names.map(|hook| hook.name).collect();
+    match names.contains(&name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!(
+            "no hook that can be left out; those are {}",
+            names.join(", ")
+        )),
+    }
+}
 
 /// Whether one of these hooks, by their names, tells which capabilities are used.
 pub fn tells_capability_use(names: &[String]) -> bool {
@@ -109,14 +138,16 @@ pub struct Refused {
 
 /// What became of the hooks.
 #[derive(Debug, Default)]
-pub struct Attached {
+pub struct Attached<'a> {
+    /// The names of those that shall be left out.
+    pub without: &'a [String],
     /// Those in use.
     pub hooks: Vec<Hook>,
     /// Those that were tried in vain.
     pub refused: Vec<Refused>,
 }
 
-impl Attached {
+impl Attached<'_> {
     /// Tries a hook, unless a better one tells the same already.
     ///
     /// # Errors
@@ -128,6 +159,11 @@ impl Attached {
         types: &KernelBtf,
     ) -> Result<(), LoadError> {
         if hook.tier_of.is_some_and(|fact| self.tells(fact)) {
+            return Ok(());
+        }
+        if self.without.iter().any(|name| name == hook.name) {
+            let why = "left out by --without-hook".to_owned();
+            self.refused.push(Refused { hook: *hook, why });
             return Ok(());
         }
         match attach(ebpf, hook, types) {
@@ -184,6 +220,14 @@ fn attach(ebpf: &mut Ebpf, hook: &Hook, types: &KernelBtf) -> Result<(), Program
             program.load(hook.target, types)?;
             program.attach().map(|_| ())
         }
+        At::Entry => {
+            let program: &mut KProbe = program.try_into()?;
+            program.load()?;
+            program.attach(hook.target, 0).map(|_| ()).inspect_err(|_| {
+                // Loaded for nothing, it would only take memory.
+                let _ = program.unload();
+            })
+        }
         At::Return => {
             let program: &mut FExit = program.try_into()?;
             program.load(hook.target, types)?;
@@ -200,6 +244,9 @@ fn reason(error: &ProgramError) -> String {
     match error {
         ProgramError::Btf(KernelBtfError::UnknownBtfTypeName { .. }) => {
             "not in this kernel".to_owned()
+        }
+        ProgramError::KProbeError(KProbeError::FileError { .. }) => {
+            "no kprobes in this kernel".to_owned()
         }
         ProgramError::LoadError { io_error, .. } => format!("not loaded: {io_error}"),
         ProgramError::SyscallError(error) => format!("not attached: {}", error.io_error),
@@ -236,10 +283,11 @@ mod tests {
         assert_eq!(missing(&tiers[1..], std::slice::from_ref(&first)), []);
         assert_eq!(missing(&tiers[..1], &[]), []);
         let second = refused(&tiers[1], "not attached: EPERM");
-        let missing = missing(&HOOKS[..2], &[first, second]);
+        let third = refused(&tiers[2], "left out by --without-hook");
+        let missing = missing(&HOOKS[..2], &[first, second, third]);
         let expected = Missing {
             member: "tp_btf cap_capable (not in this kernel) nor fexit cap_capable (not attached: \
-                     EPERM)"
+                     EPERM) nor kprobe cap_capable (left out by --without-hook)"
                 .to_owned(),
             fact: Fact::CapabilityUse,
         };

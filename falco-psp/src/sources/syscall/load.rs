@@ -104,6 +104,8 @@ pub struct Options<'a> {
     pub ring_bytes: u32,
     /// Whether repeats of the same posture are only counted.
     pub deduplicate: bool,
+    /// The names of the hooks that are left out.
+    pub without_hooks: &'a [String],
 }
 
 impl<'a> Options<'a> {
@@ -114,6 +116,7 @@ impl<'a> Options<'a> {
             ring_bytes: options.ring_size << 10,
             // A repeat that is to be printed has to be sent.
             deduplicate: !options.all,
+            without_hooks: &options.without_hook,
         }
     }
 }
@@ -224,7 +227,10 @@ impl KernelSide {
             .load(object)
             .map_err(LoadError::Object)?;
 
-        let mut attached = Attached::default();
+        let mut attached = Attached {
+            without: options.without_hooks,
+            ..Attached::default()
+        };
         let types = KernelBtf::from_sys_fs().map_err(|error| LoadError::Program {
             program: "exec",
             hook: "sched_process_exec",
@@ -236,7 +242,7 @@ impl KernelSide {
                     let is_wanted = calls::CALLS.iter().any(|call| wanted(call.name));
                     (is_wanted || wanted(ROOT_WRITE) || wanted(VOLUME_WRITE)) && has_calls
                 }
-                "capable" | "capable_exit" => wanted(CAPABLE) && has_calls,
+                "capable" | "capable_exit" | "capable_entry" => wanted(CAPABLE) && has_calls,
                 _ => true,
             };
             if needed {
@@ -244,7 +250,7 @@ impl KernelSide {
             }
         }
         missing.extend(attached.missing());
-        let Attached { hooks, refused } = attached;
+        let Attached { hooks, refused, .. } = attached;
         Ok(Self {
             #[cfg(feature = "debug-log")]
             logger: start_logger(&mut ebpf),

@@ -212,8 +212,9 @@ const fn inum(set: fn(&mut Offsets) -> &mut u32, structure: &'static str) -> Ent
 /// What the architecture has its own way for.
 struct Architecture {
     /// The registers that hold a call's number and first arguments, then those of a 32-bit call's
-    /// arguments, as members of `pt_regs`, with the bytes from the member's start.
-    registers: [(&'static str, u32); 9],
+    /// arguments, then those of the arguments of a function of the kernel, as members of `pt_regs`,
+    /// with the bytes from the member's start.
+    registers: [(&'static str, u32); 13],
     /// The member of `thread_info` that tells a task in a 32-bit call.
     compat: &'static str,
     /// The bit that does, as its value.
@@ -233,6 +234,10 @@ const X86_64: Architecture = Architecture {
         ("cx", 0),
         ("dx", 0),
         ("si", 0),
+        ("di", 0),
+        ("si", 0),
+        ("dx", 0),
+        ("cx", 0),
     ],
     compat: "status",
     compat_mask: 1 << 1,
@@ -248,6 +253,10 @@ const ARM64: Architecture = Architecture {
         ("regs", 16),
         ("regs", 24),
         ("orig_x0", 0),
+        ("regs", 8),
+        ("regs", 16),
+        ("regs", 24),
+        ("regs", 0),
         ("regs", 8),
         ("regs", 16),
         ("regs", 24),
@@ -332,6 +341,10 @@ pub fn find(btf: &Btf) -> (Offsets, Vec<Missing>) {
         (&mut offsets.regs_compat_arg1, Fact::CompatCalls),
         (&mut offsets.regs_compat_arg2, Fact::CompatCalls),
         (&mut offsets.regs_compat_arg3, Fact::CompatCalls),
+        (&mut offsets.regs_function0, Fact::Calls),
+        (&mut offsets.regs_function1, Fact::Calls),
+        (&mut offsets.regs_function2, Fact::Calls),
+        (&mut offsets.regs_function3, Fact::Calls),
     ];
     for ((offset, fact), (name, further)) in places.into_iter().zip(architecture.registers) {
         match btf.member("pt_regs", &[name]) {

@@ -81,9 +81,16 @@ fn registers_are_those_of_the_types_architecture() {
                 of_regs(1),
                 of_regs(2),
                 of_regs(3),
+                of_regs(0),
+                of_regs(1),
+                of_regs(2),
+                of_regs(3),
             ]
         } else {
-            ["orig_ax", "di", "si", "dx", "r10", "bx", "cx", "dx", "si"].map(|name| at(name, 0))
+            [
+                "orig_ax", "di", "si", "dx", "r10", "bx", "cx", "dx", "si", "di", "si", "dx", "cx",
+            ]
+            .map(|name| at(name, 0))
         };
         let (found, _) = find(&types(kernel));
         let found = [
@@ -96,6 +103,10 @@ fn registers_are_those_of_the_types_architecture() {
             found.regs_compat_arg1,
             found.regs_compat_arg2,
             found.regs_compat_arg3,
+            found.regs_function0,
+            found.regs_function1,
+            found.regs_function2,
+            found.regs_function3,
         ];
         assert_eq!(found, expected, "{kernel}");
     }

@@ -34,13 +34,16 @@ pub struct Checked {
 }
 
 /// Judges the pods that `files` declare. What names no namespace is in `namespace`.
+///
+/// # Errors
+/// No manifest was given at all.
 pub fn check(
     policies: &Policies,
     own: &OwnRules,
     files: &[PathBuf],
     namespace: &str,
     format: Format,
-) -> Checked {
+) -> Result<Checked, Diagnostic> {
     let mut manifests = Manifests::default();
     for file in files {
         manifests.add(file, namespace);
@@ -49,10 +52,10 @@ pub fn check(
     if manifests.declared.is_empty() && manifests.others.is_empty() && manifests.errors.is_empty() {
         let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
         let place = names.join(", ").into();
-        let error = Diagnostic::error(&place, None, "no manifest in it: nothing was judged");
-        manifests.errors.push(error);
+        let why = "no manifest in it: nothing was judged";
+        return Err(Diagnostic::error(&place, None, why));
     }
-    check_manifests(policies, own, manifests, format)
+    Ok(check_manifests(policies, own, manifests, format))
 }
 
 /// Judges the pods of manifests that were read before.

@@ -156,7 +156,8 @@ pub fn compare(
             let mut answers = Vec::new();
             for policies in policies {
                 let own = OwnRules::default();
-                let checked = check::check(&policies, &own, files, namespace, Format::Text);
+                let checked = check::check(&policies, &own, files, namespace, Format::Text)
+                    .map_err(|nothing| CompareError::Manifests(nothing.to_string()))?;
                 if !checked.errors.is_empty() {
                     return Err(CompareError::Manifests(checked.errors.join("\n")));
                 }

@@ -5,7 +5,6 @@
 //! one parser that it has. An option that is on the command line is not taken from the file.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use thiserror::Error;
 
 use crate::cli::Cli;
 use crate::diagnostic::{Diagnostic, nearest};
+use crate::input;
 use crate::yaml::{self, Node};
 
 /// The options that are about the file itself.
@@ -64,7 +64,7 @@ impl CommandLine {
         if let Ok(first) = first
             && let Ok(Some(path)) = first.try_get_one::<PathBuf>("config")
         {
-            let text = fs::read_to_string(path).map_err(|why| ConfigError::Read {
+            let text = input::read_text(path).map_err(|why| ConfigError::Read {
                 path: path.clone(),
                 why,
             })?;
@@ -233,7 +233,7 @@ mod tests {
     fn read(config: &str, flags: &[&str]) -> Result<CommandLine, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.yaml");
-        fs::write(&path, config).unwrap();
+        std::fs::write(&path, config).unwrap();
         let mut line: Vec<OsString> = vec!["falco-psp".into(), "--config".into(), path.into()];
         line.extend(flags.iter().map(OsString::from));
         CommandLine::read(line)

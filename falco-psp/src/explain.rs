@@ -1,8 +1,7 @@
 //! `falco-psp explain`: why rules fire for an event, or do not.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use thiserror::Error;
 
 use crate::diagnostic::nearest;
 use crate::event::{Event, ToldEvent};
+use crate::input;
 use crate::rules::{Part, Rule, RuleSet, Source, escape};
 use crate::sources::k8s_audit::decode::{decode, decode_request};
 use crate::sources::k8s_audit::triage::Reason;
@@ -76,12 +76,11 @@ struct Alert {
 /// # Errors
 /// The file cannot be read, or is neither.
 pub fn read(path: &Path) -> Result<Given, ExplainError> {
-    let mut text = Vec::new();
-    let read = match path.to_str() {
-        Some("-") => io::stdin().lock().read_to_end(&mut text).map(|_| ()),
-        _ => fs::read(path).map(|bytes| text = bytes),
+    let text = match path.to_str() {
+        Some("-") => input::read_stdin(),
+        _ => input::read(path),
     };
-    read.map_err(|why| ExplainError::Read {
+    let text = text.map_err(|why| ExplainError::Read {
         path: path.to_path_buf(),
         why,
     })?;

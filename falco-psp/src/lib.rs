@@ -25,6 +25,7 @@ pub mod event;
 pub mod explain;
 pub mod fields;
 mod http;
+mod input;
 pub mod listen;
 pub mod memory;
 pub mod mend;

@@ -109,7 +109,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             say_text!("{}", own.blind(&[Source::K8sAudit]));
             let reports = Requests::new(&report)?;
             let alerts = if json { Format::Json } else { Format::Text };
-            let checked = check::check(&policies, &own, &files, &namespace, alerts);
+            let checked = match check::check(&policies, &own, &files, &namespace, alerts) {
+                Ok(checked) => checked,
+                Err(nothing) => {
+                    say!("{nothing}");
+                    return Ok(ExitCode::from(ERROR));
+                }
+            };
             match format {
                 CheckFormat::Text => {
                     print(&checked.alerts)?;

@@ -481,10 +481,32 @@ fn a_check_of_nothing_is_an_error() {
         &ended,
         &["p.yaml: error: no manifest in it: nothing was judged"],
     );
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    // Nor is there a report of nothing.
+    for form in [&["--report", "text"][..], &["--format", "json"]] {
+        let arguments = [&["check", "--psp", &policy, &empty][..], form].concat();
+        assert_error(&run(&arguments), &["no manifest in it"]);
+    }
     // Objects without pods are something.
     let (_folder, service) = file("kind: Service\n");
     let ended = run(&["check", "--psp", &policy, &service]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn a_file_without_an_end_is_not_read_for_ever() {
+    let policy = example("restricted.yaml");
+    for arguments in [
+        &["convert", "/dev/zero"][..],
+        &["check", "--psp", &policy, "/dev/zero"],
+        &["--psp", &policy, "--rules", "/dev/full"],
+        &["--config", "/dev/zero"],
+        &["explain", "--psp", &policy, "--event", "/dev/zero"],
+        &["report", "merge", "/dev/zero"],
+    ] {
+        let ended = run(arguments);
+        assert_error(&ended, &["/dev/", "more than 256 MiB", "split it"]);
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use thiserror::Error;
 use super::{Target, all, policy, proposals, spec};
 use crate::check::{self, check_manifests};
 use crate::control::Control;
+use crate::input;
 use crate::needs::Uses;
 use crate::outputs::alert::Format;
 use crate::own_rules::OwnRules;
@@ -174,7 +175,8 @@ fn judge(load: &dyn Fn() -> Result<Policies, PolicyError>, by: &By) -> Result<An
     }
     if !by.files.is_empty() {
         let own = OwnRules::default();
-        let checked = check::check(&load()?, &own, &by.files, &by.namespace, Format::Text);
+        let checked = check::check(&load()?, &own, &by.files, &by.namespace, Format::Text)
+            .map_err(|nothing| MendError::Manifests(nothing.to_string()))?;
         if !checked.errors.is_empty() {
             return Err(MendError::Manifests(checked.errors.join("\n")));
         }
@@ -415,7 +417,7 @@ fn container_at(declared: &Declared, name: &str) -> Option<Vec<Step>> {
 }
 
 fn read(path: &Path) -> Result<String, MendError> {
-    fs::read_to_string(path).map_err(|why| MendError::Read {
+    input::read_text(path).map_err(|why| MendError::Read {
         path: path.to_owned(),
         why,
     })

@@ -1,5 +1,6 @@
 //! Finds the policy in a file: documents, kind, version, metadata.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use super::names::subdomain_error;
 use super::reader::{Field, Object, Reader};
 use super::spec;
 use crate::diagnostic::{Diagnostic, nearest};
+use crate::input;
 use crate::yaml::{self, Node};
 
 const KIND: &str = "PodSecurityPolicy";
@@ -50,16 +52,11 @@ pub fn load(path: &Path) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
 /// It cannot be read, or is no text.
 pub fn read_file(path: &Path) -> Result<(Arc<str>, String), Vec<Diagnostic>> {
     let file = Arc::from(path.to_string_lossy());
-    let bytes = std::fs::read(path).map_err(|error| {
-        vec![Diagnostic::error(
-            &file,
-            None,
-            format!("cannot read it: {error}"),
-        )]
-    })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        let message = format!("it is not UTF-8 text: byte {offset} is wrong");
+    let text = input::read_text(path).map_err(|error| {
+        let message = match error.kind() {
+            io::ErrorKind::InvalidData => error.to_string(),
+            _ => format!("cannot read it: {error}"),
+        };
         vec![Diagnostic::error(&file, None, message)]
     })?;
     Ok((file, text))

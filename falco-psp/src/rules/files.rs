@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::input;
+
 /// Why files cannot be looked at.
 #[derive(Debug, Error)]
 pub enum ReadError {
@@ -38,7 +40,7 @@ pub fn read_files(paths: &[PathBuf]) -> Result<Vec<RulesFile>, ReadError> {
             false => vec![path.clone()],
         };
         for path in all {
-            let text = fs::read_to_string(&path).map_err(|why| ReadError::Read {
+            let text = input::read_text(&path).map_err(|why| ReadError::Read {
                 path: path.clone(),
                 why,
             })?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::diagnostic::Diagnostic;
 use crate::event::AuditEvent;
+use crate::input;
 use crate::sources::k8s_audit::decode::decode;
 use crate::sources::k8s_audit::triage::Reason;
 use crate::yaml::edit::Step;
@@ -90,11 +91,9 @@ impl Manifests {
             }
             return;
         }
-        let text = if path == Path::new("-") {
-            let mut text = String::new();
-            io::stdin().lock().read_to_string(&mut text).map(|_| text)
-        } else {
-            fs::read_to_string(path)
+        let text = match path == Path::new("-") {
+            true => input::read_stdin().and_then(input::text),
+            false => input::read_text(path),
         };
         match text {
             Ok(text) => self.add_text(&file, &text, namespace),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +12,7 @@ use super::{
     Allowance, Answer, Cell, DeclaredCell, Evidence, ObservedCell, Seen, VERSION, Verdict, Workload,
 };
 use crate::control::Control;
+use crate::input;
 
 /// Why reports cannot be made one.
 #[derive(Debug, Error)]
@@ -209,7 +209,7 @@ fn nothing() -> Answer {
 }
 
 fn read(path: &Path) -> Result<Answer, MergeError> {
-    let text = fs::read(path).map_err(|why| MergeError::Read {
+    let text = input::read(path).map_err(|why| MergeError::Read {
         path: path.to_owned(),
         why,
     })?;

@@ -19,6 +19,7 @@ use crate::cli::Watch;
 use crate::context::cluster::ConfigError;
 use crate::listen::policy::document;
 use crate::listen::{ListenError, Question, Step};
+use crate::memory;
 use crate::outputs::alert::Format;
 use crate::outputs::{OutputCounts, OutputError, Outputs, lost as lost_alerts};
 use crate::own_rules::OwnRules;
@@ -138,6 +139,7 @@ pub async fn watch(
             None
         }
     };
+    memory::give_back_all();
     let host = live.as_ref().map(|live| live.host);
     let mut reloader = Reloader::new(options, host, recorder.is_some(), &policies, &own);
     let mut violated = false;
@@ -238,6 +240,7 @@ pub async fn watch(
                     reloader.note_in_force(&policies, &own);
                     pages.since.note(&policies, &own);
                     pages.reloads.note_success();
+                    memory::give_back_all();
                 }
             },
             batch = audit.next(&outputs) => match batch {

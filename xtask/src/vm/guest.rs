@@ -36,8 +36,9 @@ ip link set lo up
 echo root:x:0:0::/:/bin/sh > /etc/passwd
 uname -r
 AGENT doctor
-FALCO_PSP_WORKLOAD=WORKLOAD TESTS --test-threads=1 \\
-    harness:: runtime:: kernel:: capable:: scene:: files:: posture::an_alert ledger::
+export FALCO_PSP_WORKLOAD=WORKLOAD FALCO_PSP_CAPABILITY_HOOKS='fexit/cap_capable kprobe/cap_capable'
+TESTS --test-threads=1 \\
+    harness:: runtime:: kernel:: capable:: compat:: scene:: files:: posture::an_alert ledger::
 echo RESULT$?
 poweroff -f
 ";

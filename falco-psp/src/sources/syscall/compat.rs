@@ -6,6 +6,7 @@ use falco_psp_common::record::{COMPAT_CALL, call_class};
 /// `include/uapi/asm-generic/unistd.h`).
 const SAME: usize = 424;
 
+#[cfg(target_arch = "x86_64")]
 macro_rules! numbers {
     ($($name:ident $($number:literal)+),+ $(,)?) => {
         &[$((libc::$name, &[$($number),+])),+]
@@ -89,12 +90,11 @@ pub fn unnamed(call: u32) -> Option<u32> {
     (call & COMPAT_CALL != 0).then_some(call & !COMPAT_CALL)
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::super::calls::{CALLS as RECORDED, FILE_CALLS, OLDER_FILE_CALLS};
     use super::*;
 
-    #[cfg(target_arch = "x86_64")]
     #[test]
     fn numbers_are_those_of_the_call_with_the_same_name() {
         let table = table();
@@ -109,7 +109,6 @@ mod tests {
         assert_eq!(table[17], call_class::NO_CALL);
     }
 
-    #[cfg(target_arch = "x86_64")]
     #[test]
     fn every_recorded_call_has_a_32_bit_one() {
         let table = table();

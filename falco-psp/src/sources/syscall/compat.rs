@@ -92,6 +92,7 @@ pub fn unnamed(call: u32) -> Option<u32> {
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
+    #[cfg(target_arch = "x86_64")]
     use super::super::calls::{CALLS as RECORDED, FILE_CALLS, OLDER_FILE_CALLS};
     use super::*;
 

@@ -4,6 +4,7 @@ mod bench;
 mod btf;
 mod build;
 mod build_ebpf;
+mod check_arm64;
 mod command;
 mod debian;
 mod demo;
@@ -84,7 +85,12 @@ enum Task {
         /// Leave out the tests that start containers as root
         #[arg(long)]
         no_live: bool,
+        /// Then also check-arm64 and vm all
+        #[arg(long, conflicts_with = "no_live")]
+        all: bool,
     },
+    /// Check that the agent and its tests compile for arm64, without warnings
+    CheckArm64,
     /// Run the live tests on other kernels, in an emulated machine; needs apt
     Vm {
         /// Which
@@ -122,7 +128,8 @@ fn run_task(task: Task) -> Result<ExitCode> {
         Task::Bench { what } => bench::bench(what)?,
         Task::Fuzz { target, seconds } => fuzz::fuzz(target, seconds)?,
         Task::Vm { kernel } => vm::vm(kernel)?,
-        Task::Test { no_live } => test::test(!no_live)?,
+        Task::Test { no_live, all } => test::test(!no_live, all)?,
+        Task::CheckArm64 => check_arm64::check_arm64()?,
     }
     Ok(ExitCode::SUCCESS)
 }

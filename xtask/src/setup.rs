@@ -1,6 +1,9 @@
 //! `cargo xtask setup`: installs what is missing, and is silent when nothing is.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -167,20 +170,23 @@ fn install_linker(compiler: &Compiler) -> Result<()> {
     )
 }
 
-fn rust_components() -> Result<()> {
-    let mut sysroot = Command::new("rustc");
-    sysroot
-        .args(["--print", "sysroot"])
-        .current_dir(workspace::root());
-    let output = command::output(&mut sysroot)?;
+/// The folder of the compiler that builds the agent.
+fn sysroot() -> Result<PathBuf> {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "sysroot"]);
+    let output = command::output(rustc.current_dir(workspace::root()))?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
         bail!("rustc does not run: {}", errors.trim());
     }
-    let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+}
+
+fn rust_components() -> Result<()> {
+    let sysroot = sysroot()?;
     let missing: Vec<&str> = [("rustfmt", "cargo-fmt"), ("clippy", "cargo-clippy")]
         .into_iter()
-        .filter(|(_, program)| !Path::new(&sysroot).join("bin").join(program).is_file())
+        .filter(|(_, program)| !sysroot.join("bin").join(program).is_file())
         .map(|(component, _)| component)
         .collect();
     if missing.is_empty() {
@@ -188,14 +194,43 @@ fn rust_components() -> Result<()> {
     }
     let Some(rustup) = workspace::program("rustup") else {
         bail!(
-            "{} missing beside rustc in {sysroot}/bin",
-            missing.join(" and ")
+            "{} missing beside rustc in {}/bin",
+            missing.join(" and "),
+            sysroot.display()
         );
     };
     let mut add = Command::new(rustup);
     add.args(["component", "add"]).args(&missing);
     add.current_dir(workspace::root());
     command::run_shown(&mut add, "the checks need them")
+}
+
+/// Installs what is missing to check the agent for another architecture: Rust's library, and a C
+/// compiler for the parts of dependencies that are in C.
+pub(crate) fn cross(target: &str, prefix: &str, packages: &[&str]) -> Result<()> {
+    let compiler = format!("{prefix}-gcc");
+    if workspace::program(&compiler).is_none() {
+        let why = format!("`{compiler}` is missing, for what dependencies have in C");
+        if !debian::has_apt() {
+            bail!("{why}: install it, with the C library's headers");
+        }
+        debian::install(packages, Others::Stay, &why)?;
+    }
+    let sysroot = sysroot()?;
+    if toolchain::has_core(&sysroot.join("lib/rustlib").join(target).join("lib")) {
+        return Ok(());
+    }
+    let why = format!("Rust's library for {target} is missing");
+    let Some(rustup) = workspace::program("rustup") else {
+        bail!(
+            "{why} beside rustc in {}: it comes with rustup",
+            sysroot.display()
+        );
+    };
+    let mut add = Command::new(rustup);
+    add.args(["target", "add", target]);
+    command::run_shown(add.current_dir(workspace::root()), &why)
+        .context("cannot fetch it; is there a network?")
 }
 
 fn container_tools() -> Result<()> {

@@ -9,16 +9,19 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     build_ebpf::build_ebpf,
+    check_arm64::check_arm64,
     command, readme,
     setup::{self, For},
+    vm::{Which, vm},
     workspace,
 };
 
 /// Set to `skip`, it tells the live tests that they run in a step of their own.
 const LIVE: &str = "FALCO_PSP_LIVE";
 
-/// Sets up, then runs everything; `live` includes the tests that start containers as root.
-pub(crate) fn test(live: bool) -> Result<()> {
+/// Sets up, then runs everything; `live` includes the tests that start containers as root, `all`
+/// other architectures and kernels.
+pub(crate) fn test(live: bool, all: bool) -> Result<()> {
     let start = Instant::now();
     let can_live = live && workspace::is_root();
     if live && !can_live && workspace::is_ci() {
@@ -61,6 +64,10 @@ pub(crate) fn test(live: bool) -> Result<()> {
         );
     } else {
         eprintln!("==> live tests: skipped, by --no-live");
+    }
+    if all {
+        step("arm64", check_arm64)?;
+        step("other kernels", || vm(Which::All))?;
     }
     eprintln!("==> all passed in {}", seconds(start.elapsed()));
     Ok(())

@@ -115,7 +115,7 @@ fn nightlies() -> Vec<PathBuf> {
 }
 
 /// Whether the folder holds a compiled `core`.
-fn has_core(folder: &Path) -> bool {
+pub(crate) fn has_core(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|mut entries| {
         entries.any(|entry| {
             entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))

@@ -9,7 +9,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{command, image::libraries, vm::folder, workspace};
+use crate::{
+    build::{self, Profile},
+    command,
+    image::libraries,
+    vm::folder,
+    workspace,
+};
 
 /// The machine's first program, which copies all to a file system that runc can work on.
 const FIRST: &str = "#!/bin/busybox sh
@@ -19,8 +25,13 @@ for file in /*; do [ \"$file\" = /new ] || /bin/busybox cp -a \"$file\" /new/; d
 exec /bin/busybox switch_root /new /second
 ";
 
-/// The second, which runs the tests. Those that need containerd skip themselves; those that measure or
-/// judge by a time are for real machines.
+/// The tests. Those that need containerd skip themselves; those that measure or judge by a time are
+/// for real machines.
+const FILTERS: &str =
+    "harness:: runtime:: kernel:: capable:: compat:: scene:: files:: posture::an_alert ledger::";
+
+/// The second, which runs this machine's share of the tests. The variables are from the kernel's
+/// command line.
 const SECOND: &str = "#!/bin/busybox sh
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/
 /bin/busybox --install -s /bin
@@ -37,24 +48,28 @@ echo root:x:0:0::/:/bin/sh > /etc/passwd
 uname -r
 AGENT doctor
 export FALCO_PSP_WORKLOAD=WORKLOAD FALCO_PSP_CAPABILITY_HOOKS='fexit/cap_capable kprobe/cap_capable'
-TESTS --test-threads=1 \\
-    harness:: runtime:: kernel:: capable:: compat:: scene:: files:: posture::an_alert ledger::
+TESTS --list FILTERS | sed -n 's/: test$//p' | awk 'NR % '$machines' == '$machine > /tests
+TESTS --test-threads=1 --exact $(cat /tests)
 echo RESULT$?
 poweroff -f
 ";
 
 /// Builds the tests and the agent, and packs them; the archive.
+///
+/// As other tasks build them, and so have them: the tests without optimisations, the agent, which
+/// does more, with them.
 pub(super) fn memory() -> Result<PathBuf> {
+    let agent = build::build(Profile::Release)?;
     let mut cargo = Command::new("cargo");
     cargo.current_dir(workspace::root());
-    cargo.args(["test", "--profile", "dist", "--package", "falco-psp"]);
-    cargo.args(["--test", "live", "--no-run", "--message-format", "json"]);
+    cargo.args(["test", "--package", "falco-psp", "--test", "live"]);
+    cargo.args(["--no-run", "--message-format", "json"]);
     let output = cargo.stderr(Stdio::inherit()).output();
     let output = output.context("cannot run cargo")?;
     ensure!(output.status.success(), "the live tests do not build");
     let text = String::from_utf8_lossy(&output.stdout);
     let tests = executable(&text, "live")?;
-    let agent = workspace::target_dir().join("dist/falco-psp");
+    let started = workspace::target_dir().join("debug/falco-psp");
 
     let root = folder().join("root");
     if root.exists() {
@@ -67,19 +82,22 @@ pub(super) fn memory() -> Result<PathBuf> {
         "/bin/busybox",
     )?;
     let workload = compile_workload()?;
-    for program in [
-        tests.clone(),
-        agent.clone(),
-        workload.clone(),
-        workspace::program("runc").context("needs runc")?,
-        workspace::program("unshare").context("needs unshare")?,
+    let runc = workspace::program("runc").context("needs runc")?;
+    let unshare = workspace::program("unshare").context("needs unshare")?;
+    for (program, at) in [
+        (stripped(&tests)?, &tests),
+        // Where the tests look for it.
+        (stripped(&agent)?, &started),
+        (workload.clone(), &workload),
+        (runc.clone(), &runc),
+        (unshare.clone(), &unshare),
     ] {
         let content = fs::read(&program);
         let content = content.with_context(|| format!("cannot read {}", program.display()))?;
         for (path, library) in libraries::find(&content)?.files {
             place(&root, &library, path)?;
         }
-        place(&root, &content, &program)?;
+        place(&root, &content, at)?;
     }
     for (folder, kind) in [("falco-psp/tests/live", "yaml"), ("examples", "yaml")] {
         let folder = workspace::root().join(folder);
@@ -98,17 +116,27 @@ pub(super) fn memory() -> Result<PathBuf> {
         }
     }
     let second = SECOND
-        .replace("AGENT", &agent.to_string_lossy())
+        .replace("AGENT", &started.to_string_lossy())
         .replace(
             "WORKLOAD=WORKLOAD",
             &format!("WORKLOAD={}", workload.display()),
         )
         .replace("TESTS", &tests.to_string_lossy())
+        .replace("FILTERS", FILTERS)
         .replace("RESULT", super::RESULT);
     place(&root, FIRST.as_bytes(), "/init")?;
     place(&root, second.as_bytes(), "/second")?;
     symlink("busybox", root.join("bin/sh")).context("cannot link sh")?;
     pack(&root)
+}
+
+/// A copy of the program without its symbols: all of it is unpacked twice into memory.
+fn stripped(program: &Path) -> Result<PathBuf> {
+    let name = program.file_name().context("a program without a name")?;
+    let out = folder().join(name);
+    fs::create_dir_all(folder()).context("cannot make a folder")?;
+    command::run(Command::new("strip").arg("-o").arg(&out).arg(program))?;
+    Ok(out)
 }
 
 /// The program that cargo says it has built for this target.

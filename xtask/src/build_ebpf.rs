@@ -3,11 +3,15 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader},
-    path::PathBuf,
+    path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
+use object::{
+    build::elf::{Builder, SectionData},
+    elf::SHT_STRTAB,
+};
 
 use crate::{
     command,
@@ -54,7 +58,10 @@ pub(crate) fn build_ebpf(debug_log: bool) -> Result<Built> {
 
     let warnings = run_watching_warnings(&mut cargo)?;
     let object = target_dir.join(TARGET).join("release").join(PACKAGE);
-    put_if_changed(&object, &workspace::ebpf_object())?;
+    let whole = fs::read(&object);
+    let whole = whole.with_context(|| format!("cannot read {}", object.display()))?;
+    let stripped = without_debug_sections(&whole).context("the object is not as it should be")?;
+    put_if_changed(&stripped, &workspace::ebpf_object())?;
     Ok(Built { warnings })
 }
 
@@ -88,9 +95,28 @@ fn counts_warnings(line: &str) -> bool {
     line.starts_with("warning: `") && line.contains(" generated ")
 }
 
-/// Copies the file where its bytes differ, so that cargo sees no change where there is none.
-fn put_if_changed(from: &PathBuf, to: &PathBuf) -> Result<()> {
-    let new = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+/// The object without what only debuggers read, which is most of it. The kernel's own types and line
+/// numbers are in other sections.
+fn without_debug_sections(object: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = Builder::read(object)?;
+    let is_debug = |name: &[u8]| name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    for section in &mut builder.sections {
+        section.delete = is_debug(&section.name);
+    }
+    builder.delete_orphans();
+    // The linker keeps the sections' names among the symbols'; here they are apart.
+    let names = builder.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    builder.set_section_sizes();
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(stripped)
+}
+
+/// Writes the file where its bytes differ, so that cargo sees no change where there is none.
+fn put_if_changed(new: &[u8], to: &Path) -> Result<()> {
     if fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
     }
@@ -117,15 +143,13 @@ mod tests {
     #[test]
     fn an_equal_object_stays_untouched() {
         let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("from"), folder.path().join("to.o"));
-        fs::write(&from, "1").unwrap();
-        put_if_changed(&from, &to).unwrap();
+        let to = folder.path().join("to.o");
+        put_if_changed(b"1", &to).unwrap();
         let modified = || fs::metadata(&to).unwrap().modified().unwrap();
         let before = modified();
-        put_if_changed(&from, &to).unwrap();
+        put_if_changed(b"1", &to).unwrap();
         assert_eq!(modified(), before);
-        fs::write(&from, "2").unwrap();
-        put_if_changed(&from, &to).unwrap();
+        put_if_changed(b"2", &to).unwrap();
         assert_eq!(fs::read(&to).unwrap(), b"2");
     }
 }

@@ -20,6 +20,7 @@ use crate::cli::Watch;
 use crate::context::host::HostNamespaces;
 use crate::listen::exposition::{Exposition, Kind};
 use crate::listen::policy::digests;
+use crate::memory;
 use crate::own_rules::OwnRules;
 use crate::policies::{self, Limits, Policies};
 use crate::sources::syscall::load::{KernelSide, Options};
@@ -196,7 +197,9 @@ impl Reloader {
             let (options, host, records) = (self.options.clone(), self.host, self.records);
             let in_force = self.in_force.clone();
             self.job = Some(tokio::task::spawn_blocking(move || {
-                load(&options, host.as_ref(), records, &in_force)
+                let loaded = load(&options, host.as_ref(), records, &in_force);
+                memory::give_back_all();
+                loaded
             }));
         }
         self.last = Some(now);

@@ -240,7 +240,6 @@ pub async fn watch(
                     reloader.note_in_force(&policies, &own);
                     pages.since.note(&policies, &own);
                     pages.reloads.note_success();
-                    memory::give_back_all();
                 }
             },
             batch = audit.next(&outputs) => match batch {

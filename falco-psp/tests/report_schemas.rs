@@ -25,7 +25,7 @@ const RECORDING: &str = "falco-psp/tests/recording/v1.recording";
 const RUNS: [&[&str]; 6] = [
     &["check", "--psp", POLICY, MANIFESTS],
     &["check", "--psp", ALL, "--psp", POLICY, MANIFESTS],
-    &["check", "--psp", POLICY, "/dev/null"],
+    &["check", "--psp", POLICY, "falco-psp/tests/no_pods.yaml"],
     &["--psp", POLICY, "--audit-log", LOG],
     &["--psp", POLICY, "--replay", RECORDING],
     &["--psp", ALL, "--replay", RECORDING],

@@ -77,7 +77,8 @@ impl Call {
     #[inline(always)]
     fn argument(self, native: u32, compat: u32) -> Option<u64> {
         let native: u64 = self.registers.load(native)?;
-        let compat: u64 = self.registers.load(compat)?;
+        // Where that is not known, other calls are none the worse.
+        let compat: u64 = self.registers.load(compat).unwrap_or(0);
         Some(native & !self.compat_mask | compat & self.compat_mask & u64::from(u32::MAX))
     }
 }

@@ -180,6 +180,9 @@ impl Task {
             .object
             .follow(offset!(task_fs))
             .and_then(|fs| fs.load(offset!(fs_root_mnt)));
+        // Mostly it is the task's root, and that is in the task's own namespace: plain loads tell. A
+        // runtime that has entered a container was loaded from elsewhere. Whoever has made a mount of
+        // another namespace its root counts as the container's, so it is judged.
         if let (Some(mount), Some(root)) = (mount, root)
             && mount.is_at(root)
         {

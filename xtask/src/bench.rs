@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{command, workspace};
+use crate::{build_ebpf::build_ebpf, command, workspace};
 
 /// What to measure.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -26,8 +26,11 @@ pub(crate) enum Bench {
 pub(crate) fn bench(what: Bench) -> Result<()> {
     match what {
         Bench::Audit => audit::audit(),
-        // What is measured is what is shipped.
-        Bench::Overhead => part("overhead", "dist"),
+        Bench::Overhead => {
+            build_ebpf(false)?;
+            // What is measured is what is shipped.
+            part("overhead", "dist")
+        }
         Bench::Rules => part("rules", "bench"),
         Bench::Soak => part("soak", "bench"),
     }
